@@ -1,5 +1,6 @@
 /**
- * The dependency arrow: core needs nothing but effect, plug-ins need core and never each other, only cli assembles.
+ * The dependency arrow: core and the file formats need nothing but effect, plug-ins need core and never each other, only
+ * cli assembles.
  * Read from the imports themselves, tests and types included, and from the package.json files.
  */
 import assert from "node:assert/strict"
@@ -12,7 +13,9 @@ import { isTest, sourceFiles } from "./sourceFiles.ts"
 import { type WorkspacePackage, workspacePackages } from "./workspacePackages.ts"
 
 const packages = workspacePackages()
-const plugIns = packages.filter(({ folder }) => !["core", "cli", "testing"].includes(folder))
+/** Libraries of a file format, which know nothing of Graft; several plug-ins may read and write by one. */
+const formats = packages.filter(({ folder }) => ["safetensors"].includes(folder))
+const plugIns = packages.filter((one) => !["core", "cli", "testing"].includes(one.folder) && !formats.includes(one))
 
 interface Import {
   readonly file: string
@@ -74,16 +77,29 @@ test("core imports nothing but effect", () => {
   }
 })
 
+for (const one of formats) {
+  test(`${one.manifest.name}, a file format, imports nothing of Graft`, () => {
+    const found = violations(
+      one,
+      (specifier) => !specifier.startsWith("@graft/") || packageOf(specifier) === one.manifest.name
+    )
+    assert.deepEqual(found, [])
+  })
+}
+
 for (const one of plugIns) {
   test(`${one.manifest.name} imports no other plug-in`, () => {
-    const mine = ["@graft/core", one.manifest.name]
+    const shared = formats.map(({ manifest }) => manifest.name)
+    const mine = ["@graft/core", one.manifest.name, ...shared]
     const found = violations(one, (specifier, inTest) => {
       const name = packageOf(specifier)
       return !name.startsWith("@graft/") || mine.includes(name) || (inTest && name === "@graft/testing")
     })
     assert.deepEqual(found, [])
     assert.deepEqual(Object.keys(one.manifest.peerDependencies ?? {}).sort(), ["@graft/core", "effect"])
-    const depends = Object.keys(one.manifest.dependencies ?? {}).filter((name) => name.startsWith("@graft/"))
+    const depends = Object.keys(one.manifest.dependencies ?? {}).filter(
+      (name) => name.startsWith("@graft/") && !shared.includes(name)
+    )
     assert.deepEqual(depends, [], "a plug-in meets core as a peer, so that a program holds one core")
   })
 }
