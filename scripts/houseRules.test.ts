@@ -1,0 +1,54 @@
+/** The rules of this repository that no linter knows. */
+import assert from "node:assert/strict"
+import { readdirSync, readFileSync } from "node:fs"
+import { basename, join } from "node:path"
+import { test } from "node:test"
+import ts from "typescript"
+import { sourceFiles } from "./sourceFiles.ts"
+import { type Manifest, root, workspacePackages } from "./workspacePackages.ts"
+
+const packages = workspacePackages()
+
+test("a file is named for its idea", () => {
+  for (const { folder, path } of packages) {
+    const nameless = sourceFiles(path).filter((file) =>
+      /^(utils?|helpers?|common|misc|types)\.ts$/.test(basename(file))
+    )
+    assert.deepEqual(nameless, [], `packages/${folder}: these names say nothing`)
+  }
+})
+
+test("index.ts re-exports and does nothing else", () => {
+  for (const { folder, path } of packages) {
+    const text = readFileSync(join(path, "src/index.ts"), "utf8")
+    const source = ts.createSourceFile("index.ts", text, ts.ScriptTarget.ESNext)
+    const others = source.statements.filter(
+      (statement) => !(ts.isExportDeclaration(statement) && statement.moduleSpecifier !== undefined)
+    )
+    assert.deepEqual(
+      others.map((statement) => text.slice(statement.pos, statement.end).trim()),
+      [],
+      `packages/${folder}/src/index.ts`
+    )
+  }
+})
+
+test("versions are pinned in the catalog, and the lockfile names no registry", () => {
+  const { workspaces } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    readonly workspaces: { readonly catalog: Readonly<Record<string, string>> }
+  } // our own file
+  for (const [name, version] of Object.entries(workspaces.catalog)) assert.match(version, /^\d+\.\d+\.\d+$/, name)
+  const examples = readdirSync(join(root, "examples")).map((name) => join("examples", name))
+  const folders = ["", "bench", ...examples, ...packages.map(({ folder }) => join("packages", folder))]
+  for (const folder of folders) {
+    const manifest = JSON.parse(readFileSync(join(root, folder, "package.json"), "utf8")) as Manifest // likewise
+    for (const [name, range] of Object.entries({ ...manifest.dependencies, ...manifest.devDependencies })) {
+      assert.match(
+        range,
+        name.startsWith("@graft/") ? /^workspace:[*^]$/ : /^catalog:$/,
+        `${folder}: ${name} is ${range}`
+      )
+    }
+  }
+  assert.doesNotMatch(readFileSync(join(root, "bun.lock"), "utf8"), /https?:\/\//)
+})
