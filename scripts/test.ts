@@ -21,19 +21,16 @@ const command = async (name: string, args: ReadonlyArray<string>): Promise<void>
 
 /** `bun test` says ` 12 pass`, ` 0 fail`, ` 1 skip`; a run that was cut off says nothing and ends with an error. */
 const tests = async (): Promise<void> => {
-  const { code, output } = await runCommand(
-    bun,
-    ["test", "--timeout", "300000", "./packages", "./examples", "./bench", "./scripts"],
-    {
-      cwd: root
-    }
-  )
+  const folders = ["./packages", "./examples", "./bench", "./scripts"]
+  const { code, output } = await runCommand(bun, ["test", "--timeout", "300000", ...folders], { cwd: root })
   const count = (word: string): number => Number(output.match(new RegExp(`^ *(\\d+) ${word}$`, "m"))?.[1] ?? 0)
   checks.passed += count("pass")
-  for (const line of output.match(/^\(fail\) .*$/gm) ?? []) checks.failures.push(line.replace(/ \[[^\]]*\]$/, ""))
-  const named = (output.match(/^\(fail\) /gm) ?? []).length
+  // Once where they happen, and all together once more under a headline at the end.
+  const named = output.split(/^\d+ tests failed:$/m)[0]?.match(/^\(fail\) .*$/gm) ?? []
+  for (const line of named) checks.failures.push(line.replace(/ \[[^\]]*\]$/, ""))
   // A file that does not load is counted by bun as a failure, without a `(fail)` line of its own.
-  for (let index = named; index < count("fail"); index++) checks.failures.push("bun test: an error outside of a test")
+  for (let index = named.length; index < count("fail"); index++)
+    checks.failures.push("bun test: an error outside of a test")
   if (count("skip") + count("todo") > 0) checks.record("bun test: no test is skipped", false)
   if (code !== 0 && count("fail") === 0) checks.record(`bun test ended with ${code}`, false)
   if (count("pass") === 0) checks.record("bun test ran tests", false)
