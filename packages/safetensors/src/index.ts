@@ -1,0 +1,24 @@
+export { type ByteSource, memorySource, openFile } from "./ByteSource.ts"
+export { FileError, fileError } from "./FileError.ts"
+export { fromThrowing } from "./fromThrowing.ts"
+export { int64Bytes, integersOf } from "./integers.ts"
+export { openSafetensors } from "./openSafetensors.ts"
+export { joinShards, openSharded, parseShardIndex } from "./openSharded.ts"
+export {
+  type ComputeTensor,
+  parseSafetensors,
+  type SafetensorsFile,
+  type SafetensorsTensor
+} from "./parseSafetensors.ts"
+export { type Chunks, replaceFile } from "./replaceFile.ts"
+export {
+  bitsOf,
+  type ComputeDtype,
+  computeDtypeOf,
+  isSafetensorsDtype,
+  type SafetensorsDtype,
+  safetensorsDtypeOf
+} from "./SafetensorsDtype.ts"
+export { SafetensorsError } from "./SafetensorsError.ts"
+export { isJsonObject, type JsonObject, type JsonValue, strictJson } from "./strictJson.ts"
+export { safetensorsLayout, type TensorToWrite, type WriteOptions, writeSafetensors } from "./writeSafetensors.ts"
