@@ -171,9 +171,7 @@ test("a disk that takes no more (here a limit on file size) leaves what stood th
     const big = { name: "a", dtype: "u8", shape: [1 << 20], read: () => new Uint8Array(1 << 20) }
     const error = await Effect.runPromise(Effect.flip(writeSafetensors(${JSON.stringify(path)}, [big])))
     console.log(error._tag, error.code, error.message)`
-  const script = join(folder, "full.ts")
-  writeFileSync(script, program)
-  const shell = spawnSync("sh", ["-c", `trap '' XFSZ; ulimit -f 64; exec "$0" "$1"`, process.execPath, script], {
+  const shell = spawnSync("sh", ["-c", `trap '' XFSZ; ulimit -f 64; exec "$0" -e "$1"`, process.execPath, program], {
     encoding: "utf8",
     cwd: fileURLToPath(new URL("..", import.meta.url))
   })
