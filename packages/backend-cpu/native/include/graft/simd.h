@@ -1,0 +1,378 @@
+// A float vector as wide as the instruction set, over the vector extensions of GCC and Clang: one source for AVX2, AVX-512
+// and NEON. For GRAFT_ISA=scalar the "vector" is one plain float, so that code written with these names runs there too.
+//
+//   F32, I32, U32     kLanes floats or 32-bit integers; + − · / & | << and comparisons are the compiler's own, by lane
+//   load / store      f32, bf16 and f16 memory; narrowing rounds to nearest even and keeps NaN; …Part for a tail
+//   fma               fused where the instruction set has it, a rounded product and a sum where not (scalar)
+//   exp, log          within 2 ulp, exact at 0, ±inf, NaN, overflow and gradual underflow
+//   sum, largest      over the lanes, by halves: always the same order
+//
+// Everything is inside namespace GRAFT_ISA: the same name compiled for two instruction sets must stay two functions.
+#pragma once
+
+#include <graft/kernel.h>
+
+#include <cstring>
+
+#define GRAFT_ISA_IS_scalar 1
+#define GRAFT_ISA_PASTE(a, b) a##b
+#define GRAFT_ISA_JOIN(a, b) GRAFT_ISA_PASTE(a, b)
+#define GRAFT_SCALAR GRAFT_ISA_JOIN(GRAFT_ISA_IS_, GRAFT_ISA)
+#define GRAFT_ISA_WIDTH_scalar 1
+#define GRAFT_ISA_WIDTH_avx2 8
+#define GRAFT_ISA_WIDTH_avx512 16
+#define GRAFT_ISA_WIDTH_avx512bf16 16
+#define GRAFT_ISA_WIDTH_neon 4
+#define GRAFT_ISA_WIDTH_neonbf16 4
+#define GRAFT_LANES GRAFT_ISA_JOIN(GRAFT_ISA_WIDTH_, GRAFT_ISA)
+
+#if defined(__x86_64__) && !GRAFT_SCALAR
+#include <immintrin.h>
+#elif defined(__aarch64__) && !GRAFT_SCALAR
+#include <arm_neon.h>
+#endif
+
+#ifdef __GNUC__
+// GCC notes that passing wide vectors differs between flags: here all of it is inlined. And GCC 12 warns of its own
+// AVX-512 intrinsics, whose "undefined" operand is a variable initialised with itself.
+#pragma GCC diagnostic ignored "-Wpsabi"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+namespace graft {
+namespace GRAFT_ISA {
+
+constexpr int kLanes = GRAFT_LANES;
+
+/** Storage formats. bf16 is the upper half of a float; f16 is IEEE binary16. */
+struct BF16 {
+  uint16_t bits;
+};
+struct F16 {
+  uint16_t bits;
+};
+
+template <class T>
+GRAFT_INLINE constexpr T smaller(T a, T b) {
+  return b < a ? b : a;
+}
+template <class T>
+GRAFT_INLINE constexpr T larger(T a, T b) {
+  return a < b ? b : a;
+}
+GRAFT_INLINE constexpr int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/** The bits of one type read as another of the same size. */
+template <class To, class From>
+GRAFT_INLINE To bitsAs(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  __builtin_memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+// ------------------------------------------------------------------------------------------------- single elements
+
+GRAFT_INLINE float widen(float x) { return x; }
+GRAFT_INLINE float widen(BF16 x) { return bitsAs<float>(static_cast<uint32_t>(x.bits) << 16); }
+GRAFT_INLINE float widen(F16 x) {
+  // Exponent and mantissa go to their place in an f32 whose exponent is 112 too small; a product puts that right, for
+  // subnormals too. Infinities and NaN get the largest exponent.
+  const uint32_t magnitude = static_cast<uint32_t>(x.bits & 0x7fffu) << 13;
+  uint32_t bits = bitsAs<uint32_t>(bitsAs<float>(magnitude) * 0x1p112f);
+  if (magnitude >= 0x0f800000u) bits = magnitude | 0x7f800000u;
+  return bitsAs<float>(bits | static_cast<uint32_t>(x.bits & 0x8000u) << 16);
+}
+
+GRAFT_INLINE void narrow(float x, float* to) { *to = x; }
+GRAFT_INLINE void narrow(float x, BF16* to) {
+  const uint32_t bits = bitsAs<uint32_t>(x);
+  to->bits = static_cast<uint16_t>(x != x ? bits >> 16 | 0x40u : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+GRAFT_INLINE void narrow(float x, F16* to) {
+  const uint32_t bits = bitsAs<uint32_t>(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  uint32_t half;
+  if (magnitude > 0x7f800000u) half = 0x7e00u | (magnitude >> 13 & 0x3ffu);  // NaN
+  else if (magnitude >= 0x477ff000u) half = 0x7c00u;  // 65520 and above round to infinity
+  else if (magnitude >= 0x38800000u) half = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+  // A sum with 0.5 leaves the subnormal in the low bits, rounded to nearest even by the sum itself.
+  else half = bitsAs<uint32_t>(bitsAs<float>(magnitude) + 0.5f) - 0x3f000000u;
+  to->bits = static_cast<uint16_t>(sign | half);
+}
+
+// --------------------------------------------------------------------------------------------------------- vectors
+
+#if GRAFT_SCALAR
+
+using F32 = float;
+using I32 = int32_t;
+using U32 = uint32_t;
+
+GRAFT_INLINE F32 splat(float x) { return x; }
+GRAFT_INLINE I32 splatInt(int32_t x) { return x; }
+/** 0, 1, 2, … by lane. */
+GRAFT_INLINE I32 laneIndex() { return 0; }
+template <class T>
+GRAFT_INLINE F32 load(const T* p) { return widen(*p); }
+GRAFT_INLINE I32 loadInt(const int32_t* p) { return *p; }
+template <class T>
+GRAFT_INLINE void store(T* p, F32 x) { narrow(x, p); }
+template <class T>
+GRAFT_INLINE F32 loadPart(const T* p, int64_t) { return widen(*p); }
+template <class T>
+GRAFT_INLINE void storePart(T* p, F32 x, int64_t) { narrow(x, p); }
+GRAFT_INLINE F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+GRAFT_INLINE F32 maximum(F32 a, F32 b) { return a > b ? a : b; }
+GRAFT_INLINE F32 minimum(F32 a, F32 b) { return a < b ? a : b; }
+GRAFT_INLINE F32 select(bool mask, F32 a, F32 b) { return mask ? a : b; }
+GRAFT_INLINE I32 select(bool mask, I32 a, I32 b) { return mask ? a : b; }
+GRAFT_INLINE bool any(bool mask) { return mask; }
+GRAFT_INLINE F32 squareRoot(F32 x) { return __builtin_sqrtf(x); }
+GRAFT_INLINE I32 toInt(F32 x) { return static_cast<int32_t>(x); }
+GRAFT_INLINE F32 toFloat(I32 x) { return static_cast<float>(x); }
+GRAFT_INLINE float sum(F32 x) { return x; }
+GRAFT_INLINE float largest(F32 x) { return x; }
+GRAFT_INLINE float laneOf(F32 x, int) { return x; }
+
+#else
+
+using F32 = float __attribute__((vector_size(4 * kLanes)));
+using I32 = int32_t __attribute__((vector_size(4 * kLanes)));
+using U32 = uint32_t __attribute__((vector_size(4 * kLanes)));
+using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));
+// The same in memory: any alignment, any declared type.
+using F32InMemory = float __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+using I32InMemory = int32_t __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+using U16InMemory = uint16_t __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
+
+GRAFT_INLINE F32 splat(float x) { return x - F32{}; }
+GRAFT_INLINE I32 splatInt(int32_t x) { return x - I32{}; }
+/** 0, 1, 2, … by lane. */
+GRAFT_INLINE I32 laneIndex() {
+  I32 lanes;
+  for (int i = 0; i < kLanes; i++) lanes[i] = i;
+  return lanes;
+}
+
+GRAFT_INLINE F32 load(const float* p) { return *reinterpret_cast<const F32InMemory*>(p); }
+GRAFT_INLINE I32 loadInt(const int32_t* p) { return *reinterpret_cast<const I32InMemory*>(p); }
+GRAFT_INLINE void store(float* p, F32 x) { *reinterpret_cast<F32InMemory*>(p) = x; }
+
+GRAFT_INLINE U32 widenInt(U16 x) {
+#if defined(__AVX2__) && GRAFT_LANES == 8
+  return bitsAs<U32>(_mm256_cvtepu16_epi32(bitsAs<__m128i>(x)));
+#elif defined(__AVX512F__) && GRAFT_LANES == 16
+  return bitsAs<U32>(_mm512_cvtepu16_epi32(bitsAs<__m256i>(x)));
+#else
+  return __builtin_convertvector(x, U32);
+#endif
+}
+GRAFT_INLINE U16 narrowInt(U32 x) {
+#if defined(__AVX2__) && GRAFT_LANES == 8
+  const __m256i v = bitsAs<__m256i>(x);
+  return bitsAs<U16>(_mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+#elif defined(__AVX512F__) && GRAFT_LANES == 16
+  return bitsAs<U16>(_mm512_cvtepi32_epi16(bitsAs<__m512i>(x)));
+#else
+  return __builtin_convertvector(x, U16);
+#endif
+}
+
+GRAFT_INLINE F32 load(const BF16* p) { return bitsAs<F32>(widenInt(*reinterpret_cast<const U16InMemory*>(p)) << 16); }
+GRAFT_INLINE void store(BF16* p, F32 x) {
+  const U32 bits = bitsAs<U32>(x);
+  const U32 rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, quiet = bits >> 16 | 0x40u;
+  *reinterpret_cast<U16InMemory*>(p) = narrowInt(x != x ? quiet : rounded);
+}
+
+GRAFT_INLINE F32 load(const F16* p) {
+#if defined(__F16C__) && GRAFT_LANES == 8
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif defined(__AVX512F__) && GRAFT_LANES == 16
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#else
+  F32 x;
+  for (int i = 0; i < kLanes; i++) x[i] = widen(p[i]);
+  return x;
+#endif
+}
+GRAFT_INLINE void store(F16* p, F32 x) {
+#if defined(__F16C__) && GRAFT_LANES == 8
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__AVX512F__) && GRAFT_LANES == 16
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < kLanes; i++) narrow(x[i], p + i);
+#endif
+}
+
+/** The first `count` < kLanes elements; the other lanes are 0. */
+template <class T>
+GRAFT_INLINE F32 loadPart(const T* p, int64_t count) {
+  T lanes[kLanes] = {};
+  std::memcpy(lanes, p, static_cast<size_t>(count) * sizeof(T));
+  return load(lanes);
+}
+template <class T>
+GRAFT_INLINE void storePart(T* p, F32 x, int64_t count) {
+  T lanes[kLanes];
+  store(lanes, x);
+  std::memcpy(p, lanes, static_cast<size_t>(count) * sizeof(T));
+}
+
+GRAFT_INLINE F32 fma(F32 a, F32 b, F32 c) {
+#if defined(__AVX512F__) && GRAFT_LANES == 16
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__) && GRAFT_LANES == 8
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined(__FMA__) && GRAFT_LANES == 16
+  // AVX-512 source on an AVX2 machine, for tests of its logic.
+  struct Halves {
+    __m256 low, high;
+  };
+  const Halves x = bitsAs<Halves>(a), y = bitsAs<Halves>(b), z = bitsAs<Halves>(c);
+  return bitsAs<F32>(Halves{_mm256_fmadd_ps(x.low, y.low, z.low), _mm256_fmadd_ps(x.high, y.high, z.high)});
+#elif defined(__aarch64__)
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+
+/** The larger of two; b where either is NaN, as the x86 instruction has it. */
+GRAFT_INLINE F32 maximum(F32 a, F32 b) {
+#if defined(__AVX512F__) && GRAFT_LANES == 16
+  return _mm512_max_ps(a, b);
+#elif defined(__AVX2__) && GRAFT_LANES == 8
+  return _mm256_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+GRAFT_INLINE F32 minimum(F32 a, F32 b) {
+#if defined(__AVX512F__) && GRAFT_LANES == 16
+  return _mm512_min_ps(a, b);
+#elif defined(__AVX2__) && GRAFT_LANES == 8
+  return _mm256_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+/** Lanes of a where the mask (a comparison's result) is set, else of b. */
+GRAFT_INLINE F32 select(I32 mask, F32 a, F32 b) { return mask ? a : b; }
+GRAFT_INLINE I32 select(I32 mask, I32 a, I32 b) { return mask ? a : b; }
+GRAFT_INLINE bool any(I32 mask) {
+#if defined(__AVX2__) && GRAFT_LANES == 8
+  return _mm256_movemask_ps(bitsAs<__m256>(mask)) != 0;
+#elif defined(__aarch64__)
+  return vmaxvq_u32(bitsAs<uint32x4_t>(mask)) != 0;
+#else
+  int32_t joined = 0;
+  for (int i = 0; i < kLanes; i++) joined |= mask[i];
+  return joined != 0;
+#endif
+}
+
+GRAFT_INLINE F32 squareRoot(F32 x) {
+#if defined(__AVX512F__) && GRAFT_LANES == 16
+  return _mm512_sqrt_ps(x);
+#elif defined(__AVX2__) && GRAFT_LANES == 8
+  return _mm256_sqrt_ps(x);
+#elif defined(__aarch64__)
+  return vsqrtq_f32(x);
+#else
+  for (int i = 0; i < kLanes; i++) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+/** Towards zero. */
+GRAFT_INLINE I32 toInt(F32 x) { return __builtin_convertvector(x, I32); }
+GRAFT_INLINE F32 toFloat(I32 x) { return __builtin_convertvector(x, F32); }
+
+GRAFT_INLINE float laneOf(F32 x, int lane) { return x[lane]; }
+/** Sum of the lanes, halves onto halves: ((x0+x4)+(x2+x6)) + ((x1+x5)+(x3+x7)) for eight. */
+GRAFT_INLINE float sum(F32 x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+GRAFT_INLINE float largest(F32 x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+  return lanes[0];
+}
+
+#endif
+
+// ------------------------------------------------------------------------------------------------------- functions
+
+/**
+ * e^r for r = x − n·ln 2 and the n nearest to x / ln 2, |x| below 2^8: returns e^r and sets n.
+ * ln 2 is split (0.693359375 has 9 bits, so n times it is exact); polynomial of Cephes' expf for (e^r − 1 − r) / r².
+ */
+GRAFT_INLINE F32 expOfRemainder(F32 x, I32& n) {
+  const F32 shift = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to an integer, which lies in the low bits
+  const F32 shifted = fma(x, splat(1.44269504088896341f), shift), whole = shifted - shift;
+  n = bitsAs<I32>(shifted) - 0x4b400000;
+  const F32 r = fma(whole, splat(2.12194440e-4f), fma(whole, splat(-0.693359375f), x));
+  F32 p = fma(splat(1.9875691500e-4f), r, splat(1.3981999507e-3f));
+  p = fma(p, r, splat(8.3334519073e-3f));
+  p = fma(p, r, splat(4.1665795894e-2f));
+  p = fma(p, r, splat(1.6666665459e-1f));
+  p = fma(p, r, splat(5.0000001201e-1f));
+  return fma(p, r * r, r) + 1.0f;
+}
+
+/** e^x */
+GRAFT_INLINE F32 exp(F32 x) {
+  // Beyond these the result is 0 or infinity; NaN passes both comparisons.
+  x = select(x > splat(89.0f), splat(89.0f), select(x < splat(-104.0f), splat(-104.0f), x));
+  I32 n;
+  const F32 p = expOfRemainder(x, n);
+  // 2^n in two factors: n reaches from −150 (subnormal results) to 128 (overflow).
+  const I32 half = n >> 1, rest = n - half;
+  return p * bitsAs<F32>((half + 127) << 23) * bitsAs<F32>((rest + 127) << 23);
+}
+
+/** e^x for x ≤ 0, as a softmax needs it: 0 below −87 (where e^x < 2^-125.5), NaN for NaN. */
+GRAFT_INLINE F32 expOfNegative(F32 x) {
+  I32 n;
+  const F32 p = expOfRemainder(x, n);
+  return select(x < splat(-87.0f), splat(0.0f), bitsAs<F32>(bitsAs<I32>(p) + (n << 23)));
+}
+
+/** Natural logarithm; −inf at 0, NaN below. Polynomial of Cephes' logf. */
+GRAFT_INLINE F32 log(F32 x) {
+  const auto subnormal = x < splat(0x1p-126f);
+  const F32 scaled = select(subnormal, x * 0x1p23f, x);
+  const I32 bits = bitsAs<I32>(scaled);
+  // x = m · 2^e with m in [√½, √2)
+  const I32 e = (bits - 0x3f3504f3) >> 23;
+  const F32 m = bitsAs<F32>(bits - (e << 23)), exponent = toFloat(e) - select(subnormal, splat(23.0f), splat(0.0f));
+  const F32 f = m - 1.0f, square = f * f;
+  F32 p = fma(splat(7.0376836292e-2f), f, splat(-1.1514610310e-1f));
+  p = fma(p, f, splat(1.1676998740e-1f));
+  p = fma(p, f, splat(-1.2420140846e-1f));
+  p = fma(p, f, splat(1.4249322787e-1f));
+  p = fma(p, f, splat(-1.6668057665e-1f));
+  p = fma(p, f, splat(2.0000714765e-1f));
+  p = fma(p, f, splat(-2.4999993993e-1f));
+  p = fma(p, f, splat(3.3333331174e-1f));
+  F32 y = fma(exponent, splat(-2.12194440e-4f), p * square * f);
+  y = fma(splat(-0.5f), square, y);
+  y = fma(exponent, splat(0.693359375f), f + y);
+  const float infinity = __builtin_inff();
+  y = select(x == splat(infinity), splat(infinity), y);
+  y = select(x == splat(0.0f), splat(-infinity), y);
+  return select(x < splat(0.0f), splat(__builtin_nanf("")), select(x != x, x, y));
+}
+
+/** 1 / (1 + e^−x) */
+GRAFT_INLINE F32 sigmoid(F32 x) { return 1.0f / (1.0f + exp(-x)); }
+
+}  // namespace GRAFT_ISA
+}  // namespace graft

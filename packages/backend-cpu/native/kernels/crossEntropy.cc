@@ -1,0 +1,110 @@
+// Softmax cross-entropy by rows; the logits become their own gradient.
+// graft-isa: scalar avx2 avx512 neon
+//
+//   losses[row0 + t] = log Σ_c e^logits[t, c] − logits[t, y]     y = targets[row0 + t]; 0 where y < 0
+//   gradient: logits[t, c] = e^logits[t, c] / Σ − [c = y]        0 where y < 0; else the logits stay
+//   losses f32, targets i32, logits [rows, vocab]
+//
+// The first pass keeps a running largest logit and a sum relative to it (Milakov and Gimelshein, arXiv:1805.02867), block
+// by block, so that a row is read once for its loss and once more for its gradient.
+#include <graft/block.h>
+
+namespace graft {
+namespace GRAFT_ISA {
+
+/** A row's largest logit and Σ e^(logit − largest). */
+struct Softmax {
+  float largest;
+  double sum;
+};
+
+#if GRAFT_SCALAR
+
+static Softmax softmaxOf(const Operand& logits, int64_t at, int64_t vocab) {
+  Softmax row{-__builtin_inff(), 0};
+  for (int64_t from = 0; from < vocab; from += kBlock) {
+    Buffer buffer;
+    const int64_t count = smaller(kBlock, vocab - from);
+    const float* x = read(logits, at + from, count, buffer);
+    float top = row.largest;
+    for (int64_t i = 0; i < count; i++) top = maximum(x[i], top);
+    if (top > row.largest) row.sum *= exp(row.largest - top);
+    row.largest = top;
+    for (int64_t i = 0; i < count; i++) row.sum += exp(x[i] - top);
+  }
+  return row;
+}
+
+#else
+
+static Softmax softmaxOf(const Operand& logits, int64_t at, int64_t vocab) {
+  Softmax row{-__builtin_inff(), 0};
+  for (int64_t from = 0; from < vocab; from += kBlock) {
+    Buffer buffer;
+    const int64_t count = smaller(kBlock, vocab - from), whole = count / kLanes * kLanes;
+    const float* x = read(logits, at + from, count, buffer);
+    F32 a = splat(row.largest), b = a;
+    int64_t i = 0;
+    for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+      a = maximum(load(x + i), a);
+      b = maximum(load(x + i + kLanes), b);
+    }
+    if (i < whole) a = maximum(load(x + i), a);
+    float top = largest(maximum(a, b));
+    for (i = whole; i < count; i++) top = x[i] > top ? x[i] : top;
+    if (top > row.largest) row.sum *= laneOf(expOfNegative(splat(row.largest - top)), 0);
+    row.largest = top;
+    row.sum += mapSum(whole, [&](F32 value) { return expOfNegative(value - top); }, x);
+    if (whole < count) {
+      // The missing lanes hold −inf, whose power is 0.
+      float rest[kLanes];
+      for (int lane = 0; lane < kLanes; lane++) rest[lane] = whole + lane < count ? x[whole + lane] - top : -__builtin_inff();
+      row.sum += sum(expOfNegative(load(rest)));
+    }
+  }
+  return row;
+}
+
+#endif
+
+static void crossEntropyRows(const Call& call) {
+  const Operand& logits = call[1];
+  const int64_t row0 = int64_t(call.params[0]), rows = int64_t(call.params[1]), vocab = int64_t(call.params[2]);
+  const bool gradient = call.params[3] != 0;
+  float* losses = call[0].as<float>() + row0;
+  const int32_t* targets = call[2].as<int32_t>() + row0;
+  eachRow(call.pool, rows, vocab, [&](int64_t t) {
+    const int64_t at = t * vocab, y = targets[t];
+    Buffer buffer;
+    if (y < 0) {
+      losses[t] = 0;
+      for (int64_t from = 0; gradient && from < vocab; from += kBlock) {
+        const int64_t count = smaller(kBlock, vocab - from);
+        float* to = target(logits, at + from, count, buffer, false);
+        std::memset(to, 0, size_t(count) * sizeof(float));
+        write(logits, at + from, count, to);
+      }
+      return;
+    }
+    const Softmax row = softmaxOf(logits, at, vocab);
+    // A target beyond the vocabulary comes from the device unchecked: it has no logit, and the loss says so.
+    const double own = y < vocab ? double(*read(logits, at + y, 1, buffer)) : double(__builtin_nanf(""));
+    losses[t] = float(row.largest + __builtin_log(row.sum) - own);
+    if (!gradient) return;
+    const float share = float(1 / row.sum);
+    for (int64_t from = 0; from < vocab; from += kBlock) {
+      const int64_t count = smaller(kBlock, vocab - from);
+      float* to = target(logits, at + from, count, buffer, true);
+      map(to, count, [&](F32 value) { return expOfNegative(value - row.largest) * share; }, to);
+      if (y >= from && y < from + count) to[y - from] -= 1;
+      write(logits, at + from, count, to);
+    }
+  });
+}
+
+void register_crossEntropy(Registry& registry) {
+  registry.add("crossEntropyRows", {"row0", "rows", "vocab", "gradient"}, crossEntropyRows);
+}
+
+}  // namespace GRAFT_ISA
+}  // namespace graft

@@ -1,0 +1,125 @@
+// RMSNorm (Zhang and Sennrich, arXiv:1910.07467) by rows, forward and backward.
+// graft-isa: scalar avx2 avx512 neon
+//
+//   r = 1 / sqrt(Σ x² / n + epsilon)                      x, y, dx, dy [tokens, n], w [n], r by row
+//   y = x · r · w
+//   dx (+)= r · (dy · w − x · r² · Σ(dy · w · x) / n)
+//   dw (+)= Σ_t dy · x · r                                 dw f32 [n]
+//
+// dw is summed over blocks of 64 rows, each in its own row of the workspace [ceil(tokens / 64), n], and then over the
+// blocks in order: the same bits for any number of threads.
+#include <graft/block.h>
+
+namespace graft {
+namespace GRAFT_ISA {
+
+static float sumOfSquares(const float* x, int64_t n) {
+#if GRAFT_SCALAR
+  double total = 0;
+  for (int64_t i = 0; i < n; i++) total += double(x[i]) * x[i];
+  return float(total);
+#else
+  return mapSum(n, [](F32 value) { return value * value; }, x);
+#endif
+}
+
+static float sumOfProducts(const float* dy, const float* w, const float* x, int64_t n) {
+#if GRAFT_SCALAR
+  double total = 0;
+  for (int64_t i = 0; i < n; i++) total += double(dy[i]) * w[i] * x[i];
+  return float(total);
+#else
+  return mapSum(n, [](F32 d, F32 gain, F32 value) { return d * gain * value; }, dy, w, x);
+#endif
+}
+
+/** 1 / rms of the row that begins at element `at` */
+static float inverseRms(const Operand& x, int64_t at, int64_t n, double epsilon) {
+  double squares = 0;
+  for (int64_t column = 0; column < n; column += kBlock) {
+    Buffer buffer;
+    const int64_t count = smaller(kBlock, n - column);
+    squares += sumOfSquares(read(x, at + column, count, buffer), count);
+  }
+  return float(1 / __builtin_sqrt(squares / double(n) + epsilon));
+}
+
+static void rmsNorm(const Call& call) {
+  const Operand &y = call[0], &x = call[1], &w = call[2];
+  const double epsilon = call.params[0];
+  const int64_t n = w.size(), rows = n > 0 ? x.size() / n : 0;
+  eachRow(call.pool, rows, n, [&](int64_t row) {
+    const float r = inverseRms(x, row * n, n, epsilon);
+    for (int64_t column = 0; column < n; column += kBlock) {
+      const int64_t from = row * n + column, count = smaller(kBlock, n - column);
+      Buffer yBuffer, xBuffer, wBuffer;
+      float* to = target(y, from, count, yBuffer, false);
+      const float *values = read(x, from, count, xBuffer), *gain = read(w, column, count, wBuffer);
+      map(to, count, [&](F32 value, F32 g) { return value * r * g; }, values, gain);
+      write(y, from, count, to);
+    }
+  });
+}
+
+static void rmsNormBackwardX(const Call& call) {
+  const Operand &dx = call[0], &dy = call[1], &x = call[2], &w = call[3];
+  const double epsilon = call.params[0];
+  const bool accumulate = call.params[1] != 0;
+  const int64_t n = w.size(), rows = n > 0 ? x.size() / n : 0;
+  eachRow(call.pool, rows, n, [&](int64_t row) {
+    const float r = inverseRms(x, row * n, n, epsilon);
+    Buffer dxBuffer, dyBuffer, xBuffer, wBuffer;
+    double products = 0;
+    for (int64_t column = 0; column < n; column += kBlock) {
+      const int64_t from = row * n + column, count = smaller(kBlock, n - column);
+      const float *d = read(dy, from, count, dyBuffer), *values = read(x, from, count, xBuffer);
+      products += sumOfProducts(d, read(w, column, count, wBuffer), values, count);
+    }
+    const float back = float(double(r) * r * products / double(n));
+    for (int64_t column = 0; column < n; column += kBlock) {
+      const int64_t from = row * n + column, count = smaller(kBlock, n - column);
+      const float *d = read(dy, from, count, dyBuffer), *values = read(x, from, count, xBuffer);
+      const float* gain = read(w, column, count, wBuffer);
+      float* to = target(dx, from, count, dxBuffer, accumulate);
+      mapInto(to, count, accumulate, [&](F32 e, F32 g, F32 v) { return r * (e * g - v * back); }, d, gain, values);
+      write(dx, from, count, to);
+    }
+  });
+}
+
+constexpr int64_t kRowsTogether = 64;
+
+static void rmsNormBackwardW(const Call& call) {
+  const Operand &dw = call[0], &dy = call[1], &x = call[2];
+  const double epsilon = call.params[0];
+  const bool accumulate = call.params[1] != 0;
+  const int64_t n = dw.size(), rows = n > 0 ? x.size() / n : 0, blocks = ceilDiv(rows, kRowsTogether);
+  call.pool.parallel(blocks, [&](int64_t block, int) {
+    float* partial = call.workspace + block * n;
+    const int64_t first = block * kRowsTogether, end = smaller(rows, first + kRowsTogether);
+    for (int64_t row = first; row < end; row++) {
+      const float r = inverseRms(x, row * n, n, epsilon);
+      for (int64_t column = 0; column < n; column += kBlock) {
+        const int64_t from = row * n + column, count = smaller(kBlock, n - column);
+        Buffer dyBuffer, xBuffer;
+        const float *d = read(dy, from, count, dyBuffer), *values = read(x, from, count, xBuffer);
+        mapInto(partial + column, count, row > first, [&](F32 e, F32 v) { return e * v * r; }, d, values);
+      }
+    }
+  });
+  eachBlock(call.pool, n, [&](int64_t from, int64_t count) {
+    float* to = dw.as<float>() + from;
+    if (!accumulate) map(to, count, []() { return splat(0); });
+    for (int64_t block = 0; block < blocks; block++)
+      mapInto(to, count, true, [](F32 partial) { return partial; }, call.workspace + block * n + from);
+  });
+}
+
+void register_rmsNorm(Registry& registry) {
+  registry.add("rmsNorm", {"epsilon"}, rmsNorm);
+  registry.add("rmsNormBackwardX", {"epsilon", "accumulate"}, rmsNormBackwardX);
+  registry.add("rmsNormBackwardW", {"epsilon", "accumulate"}, rmsNormBackwardW);
+}
+
+}  // namespace GRAFT_ISA
+}  // namespace graft
