@@ -1,0 +1,35 @@
+/** What an adapter is to a session. Two phases, since the parameter arena is laid out between them. */
+import type { LinearTable, ModelDescription } from "./Model.ts"
+import type { ParameterSpec } from "./ParameterArena.ts"
+import type { Scope, Tensor } from "./Tensor.ts"
+
+/** A file of a saved adapter or model. */
+export interface SavedFile {
+  readonly name: string
+  readonly bytes: Uint8Array
+}
+/** A trained tensor read back. */
+export interface SavedParameter {
+  readonly path: string
+  readonly shape: ReadonlyArray<number>
+  readonly values: Float32Array
+}
+export interface AdapterPlan {
+  /** What is wrong with this adapter on this model, found before any weight is read. */
+  readonly check: (model: ModelDescription, codec: string) => string | undefined
+  /** Base tensors that are trained whole beside (or instead of) what is added: full training, modules_to_save. */
+  readonly trainsBase: (path: string) => boolean
+  readonly parameters: (model: ModelDescription) => ReadonlyArray<ParameterSpec>
+  /** Replaces linears by path. What it needs besides its parameters (a norm cache, say) lives in `scope`. */
+  readonly bind: (linears: LinearTable, parameter: (path: string) => Tensor, scope: Scope) => void
+  /** The files that hold it, in a format that others read. */
+  readonly files: (parameters: ReadonlyArray<SavedParameter>, model: ModelDescription) => ReadonlyArray<SavedFile>
+}
+/** No adapter: the model as it is, for evaluation and generation. */
+export const noAdapter: AdapterPlan = {
+  check: () => undefined,
+  trainsBase: () => false,
+  parameters: () => [],
+  bind: () => {},
+  files: () => []
+}

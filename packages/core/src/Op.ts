@@ -1,0 +1,68 @@
+/**
+ * An op in one of three forms with one call syntax: primitive, composed, override. A backward does not return gradients, it
+ * writes them where `into` says, so that a gradient lands in its flat arena, adds up without a temporary and never relies on
+ * zeroed memory.
+ */
+import type { Graph } from "./Tape.ts"
+import type { Tensor } from "./Tensor.ts"
+
+/** Where to write a gradient: overwrite, or add when somebody wrote before. */
+export interface Destination {
+  readonly tensor: Tensor
+  readonly accumulate: boolean
+}
+/** Destinations of the gradients of watched tensors. */
+export type Leaf = (t: Tensor) => Destination | undefined
+/** `undefined`: nobody wants it. Ask only just before writing: the next to ask will be told to accumulate. */
+export interface Into extends Leaf {
+  /** Makes `dy` itself the gradient of `t`, without a copy. False where that can't be: then write as usual. */
+  readonly pass: (t: Tensor, dy: Tensor) => boolean
+}
+
+export interface Primitive<A extends ReadonlyArray<unknown>, S> {
+  /** Frees its own temporaries, except what `saved` names. */
+  readonly forward: (g: Graph, ...args: A) => { readonly out: Tensor; readonly saved: S }
+  readonly backward: (g: Graph, dy: Tensor, saved: S, into: Into) => void
+}
+type Body<A extends ReadonlyArray<unknown>> = (g: Graph, ...args: A) => Tensor
+export interface Op<A extends ReadonlyArray<unknown>> {
+  (g: Graph, ...args: A): Tensor
+  readonly opName: string
+}
+/** One entry of the op table: what a layer replaced. `never` because each op has its own arguments; `override` keeps them in step. */
+export interface Override {
+  readonly op: string
+  readonly implementation: string
+  readonly body: Body<never>
+}
+export type Overrides = ReadonlyMap<string, Override>
+
+const call = <A extends ReadonlyArray<unknown>>(opName: string, composed: Body<A>): Op<A> =>
+  Object.assign(
+    (g: Graph, ...args: A) => ((g.overrides.get(opName)?.body as Body<A> | undefined) ?? composed)(g, ...args), // typed by `override`
+    { opName }
+  )
+/** A hand-written forward and backward. */
+export const definePrimitive = <A extends ReadonlyArray<unknown>, S>(name: string, p: Primitive<A, S>): Op<A> =>
+  call(name, (g, ...args) => g.record(name, p, args))
+/** An op written with other ops: its gradient is free, and what it makes on the way dies with it unless the tape holds it. */
+export const defineOp = <A extends ReadonlyArray<unknown>>(name: string, body: Body<A>): Op<A> =>
+  call(name, (g, ...args) => g.scoped(() => body(g, ...args)))
+/** A fused pair for an op that somebody else declared, typed by that op's own arguments. */
+export const override = <A extends ReadonlyArray<unknown>, S>(
+  op: Op<A>,
+  p: Primitive<A, S>,
+  implementation = "fused"
+): Override => ({
+  op: op.opName,
+  implementation,
+  body: ((g: Graph, ...args: A) => g.record(`${op.opName} (${implementation})`, p, args)) as Body<never> // see Override
+})
+
+/** A tensor of which a backward reads the shape and the identity, not the values: the tape does not hold it. */
+export class Routed {
+  readonly tensor: Tensor
+  constructor(tensor: Tensor) {
+    this.tensor = tensor
+  }
+}

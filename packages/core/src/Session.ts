@@ -1,0 +1,176 @@
+/**
+ * One training run on one queue, plain and synchronous: `step` enqueues a whole optimiser step and returns. On the meta
+ * queue the same code is the memory plan.
+ */
+import type { AdapterPlan, SavedParameter } from "./Adapter.ts"
+import { collate, type MicroBatch, supervisedIn } from "./Document.ts"
+import type { ActivationDType } from "./dtype.ts"
+import { alwaysResident, type Loaded, type Model, type Residency } from "./Model.ts"
+import type { Leaf, Overrides } from "./Op.ts"
+import { type MakeOptimizer, type OptimizerState, pieceOf, type StatePiece } from "./Optimizer.ts"
+import { linearCrossEntropy } from "./ops/linearCrossEntropy.ts"
+import { addInto, sum } from "./ops/rows.ts"
+import { ParameterArena } from "./ParameterArena.ts"
+import type { Queue } from "./Queue.ts"
+import { clipControl, sumSquares } from "./reference/optimizer.ts"
+import { fill } from "./reference/rows.ts"
+import { Graph } from "./Tape.ts"
+import { Scope, type Tensor } from "./Tensor.ts"
+
+/** The parts of a run as functions of a queue: nothing here holds a buffer. */
+export interface Recipe {
+  readonly load: (queue: Queue, scope: Scope, trained: (path: string) => boolean) => Generator<Loaded, Model, void>
+  readonly adapter: AdapterPlan
+  readonly optimizer: MakeOptimizer
+  readonly overrides: Overrides
+  /** Sums over processes: gradients and the count of tokens, between backward and clipping. */
+  readonly allReduce: (queue: Queue, tensors: ReadonlyArray<Tensor>) => void
+  readonly compute: ActivationDType
+  readonly seed: number
+  readonly checkpointing: boolean
+  /** Of the global norm of the mean gradient; 0 does not clip. */
+  readonly maxGradNorm: number
+}
+/** The summed loss [1], the supervised tokens [1] and the control scalars [4] of optimizer.ts. */
+export interface StepScalars {
+  readonly loss: Tensor
+  readonly tokens: Tensor
+  readonly control: Tensor
+}
+export interface Session extends Disposable {
+  readonly model: Model
+  readonly parameters: ParameterArena
+  readonly optimizer: OptimizerState
+  residency: Residency
+  /** Enqueues one step; `report` sees its scalars before they are freed. */
+  readonly step: (
+    step: number,
+    micro: ReadonlyArray<MicroBatch>,
+    learningRate: number,
+    report: (scalars: StepScalars) => void
+  ) => void
+  /** Enqueues the summed loss of one micro-batch, without gradients. */
+  readonly evaluate: (documents: MicroBatch, report: (loss: Tensor) => void) => void
+  /** All that a checkpoint must hold, besides the number of the step. */
+  readonly pieces: ReadonlyArray<StatePiece>
+  readonly read: () => Promise<ReadonlyArray<SavedParameter>>
+}
+
+/** Destinations for leaf gradients in an arena; `finish` zeroes what no backward reached. */
+export const gradientSink = (
+  queue: Queue,
+  pairs: ReadonlyArray<readonly [leaf: Tensor, gradient: Tensor]>,
+  accumulate: boolean
+) => {
+  const into = new Map(pairs)
+  const written = new Set(accumulate ? pairs.map(([, gradient]) => gradient) : [])
+  const leaf: Leaf = (t) => {
+    const tensor = into.get(t)
+    if (tensor === undefined) return undefined
+    const before = written.has(tensor)
+    written.add(tensor)
+    return { tensor, accumulate: before }
+  }
+  const finish = () => {
+    for (const [, gradient] of pairs) if (!written.has(gradient)) queue.enqueue(fill, [gradient], { value: 0 })
+  }
+  return { leaf, finish }
+}
+
+/** Loads a model, lays its trained parameters out and binds the adapter: what training, evaluation and generation share. */
+export function* assemble(queue: Queue, scope: Scope, recipe: Pick<Recipe, "load" | "adapter">) {
+  const { adapter } = recipe
+  const model = yield* recipe.load(queue, scope, adapter.trainsBase)
+  const specs = [...adapter.parameters(model.description), ...model.trained]
+  const parameters = new ParameterArena(scope, specs, "parameters", "adapters")
+  for (const { path, init } of specs) {
+    const t = parameters.get(path)
+    if (typeof init === "function") queue.upload(t, init)
+    else uploadAsF32(queue, t, init)
+    yield { path, bytes: t.bytes }
+  }
+  model.bindTrained((path) => parameters.get(path))
+  adapter.bind(model.linears, (path) => parameters.get(path), scope)
+  return { model, parameters, specs }
+}
+/** A trained tensor is f32, whatever its file has. */
+const uploadAsF32 = (queue: Queue, t: Tensor, source: Parameters<Queue["uploadSource"]>[1]): void => {
+  if (source.dtype === "f32") return queue.uploadSource(t, source)
+  using temporary = new Scope(queue, "workspace")
+  const raw = temporary.tensor([t.rows, t.columns], `${source.name} (${source.dtype})`, source.dtype)
+  queue.uploadSource(raw, source)
+  using g = new Graph(queue)
+  addInto(g, t, raw)
+}
+
+export function* makeSession(queue: Queue, recipe: Recipe): Generator<Loaded, Session, void> {
+  const scope = new Scope(queue, "weights")
+  const { model, parameters, specs } = yield* assemble(queue, scope, recipe)
+  const gradients = new ParameterArena(scope, specs, "gradients", "gradients")
+  const ranges = parameters.ranges.map((range, i) => ({ ...range, gradients: gradients.ranges[i]!.flat }))
+  const optimizer = recipe.optimizer(queue, scope, ranges)
+  const control = scope.tensor([4], "control", "f32", "optimizer")
+  queue.enqueue(fill, [control], { value: 0 })
+  const leaves = parameters.entries.map(([path, t]) => [t, gradients.get(path)] as const)
+  const { overrides, compute: activations } = recipe
+
+  const lossOf = (g: Graph, inBatch: Scope, documents: MicroBatch, step: number, training: boolean): Tensor => {
+    const batch = collate(inBatch, documents, { seed: recipe.seed, step, training })
+    const options = { residency: session.residency, checkpointing: training && recipe.checkpointing }
+    const hidden = model.forward(g, batch, options)
+    return sum(g, linearCrossEntropy(g, hidden, model.head, batch.targets), 1)
+  }
+  const session: Session = {
+    model,
+    parameters,
+    optimizer,
+    residency: alwaysResident,
+    step: (step, micro, learningRate, report) => {
+      using inStep = new Scope(queue, "activations")
+      const [loss, one, tokens] = ["loss", "one", "tokens"].map((name) => inStep.tensor([1], name)) as [
+        Tensor,
+        Tensor,
+        Tensor
+      ] // map keeps the length
+      const partials = inStep.tensor([ranges.length], "Σ g²")
+      queue.enqueue(fill, [one], { value: 1 })
+      queue.upload(tokens, () => [micro.reduce((n, documents) => n + supervisedIn(documents), 0)])
+      for (const [i, documents] of micro.entries()) {
+        using inBatch = new Scope(queue, "activations")
+        using g = new Graph(queue, { overrides, activations })
+        g.watch(...leaves.map(([t]) => t))
+        const part = lossOf(g, inBatch, documents, step, true)
+        addInto(g, loss, part, { accumulate: i > 0 })
+        const sink = gradientSink(queue, leaves, i > 0)
+        g.backward(part, one, sink.leaf)
+        sink.finish()
+      }
+      recipe.allReduce(queue, [...ranges.map((r) => r.gradients), tokens, loss])
+      queue.enqueue(fill, [partials], { value: 0 })
+      for (const [slot, range] of ranges.entries()) queue.enqueue(sumSquares, [partials, range.gradients], { slot })
+      queue.atomic(() => {
+        queue.enqueue(clipControl, [control, partials, tokens], { maxNorm: recipe.maxGradNorm })
+        optimizer.update(control, learningRate)
+      })
+      report({ loss, tokens, control })
+    },
+    evaluate: (documents, report) => {
+      using inBatch = new Scope(queue, "activations")
+      using g = new Graph(queue, { overrides, activations })
+      report(lossOf(g, inBatch, documents, 0, false))
+    },
+    get pieces() {
+      return [
+        ...parameters.ranges.map(({ flat, group, decays }, i) =>
+          pieceOf(queue, `${i}.${group}.${decays}.parameters`, flat)
+        ),
+        ...optimizer.pieces,
+        pieceOf(queue, "control", control)
+      ]
+    },
+    read: () =>
+      Promise.all(parameters.entries.map(async ([path, t]) => ({ path, shape: t.shape, values: await queue.read(t) }))),
+    [Symbol.dispose]: () => scope[Symbol.dispose]()
+  }
+  return session
+}

@@ -1,0 +1,200 @@
+/**
+ * A tape of coarse ops. The tape holds exactly what a backward will read (`saved`) and nothing else: an op's output whose
+ * value nobody saves is freed at the end of its scope, although its identity still routes the gradient. `backward` walks the
+ * tape from its end; gradients on the way are freed once used, those of watched tensors go where the caller says.
+ */
+import type { ActivationDType, DType } from "./dtype.ts"
+import type { Into, Leaf, Overrides, Primitive } from "./Op.ts"
+import type { Kernel, Queue } from "./Queue.ts"
+import { Scope, Tensor } from "./Tensor.ts"
+
+interface Node {
+  readonly name: string
+  readonly out?: Tensor
+  readonly held: ReadonlyArray<Tensor>
+  readonly backward: (dy: Tensor | undefined, into: Into) => void
+}
+/** What one primitive call touched; `checkpoint` plans its recomputation from a list of these. */
+export interface Call {
+  readonly name: string
+  readonly inputs: ReadonlyArray<Tensor>
+  readonly out: Tensor
+  readonly saved: ReadonlyArray<Tensor>
+  readonly tracked: boolean
+}
+export interface GraphOptions {
+  readonly overrides?: Overrides
+  /** The dtype of activations; f32 unless said otherwise. */
+  readonly activations?: ActivationDType
+  /** Nothing is recorded; each call is reported. What `outer` tracks counts as tracked. */
+  readonly probe?: { readonly outer: Graph; readonly observe: (call: Call) => void }
+  /** Calls that are replayed for their shapes only, by index. */
+  readonly dead?: ReadonlySet<number>
+}
+
+export class Graph implements Disposable {
+  readonly queue: Queue
+  readonly overrides: Overrides
+  readonly activations: ActivationDType
+  readonly #options: GraphOptions
+  readonly #root: Scope
+  #scope: Scope
+  readonly #tracked = new Set<Tensor>()
+  readonly #tape: Array<Node> = []
+  readonly #holds = new Map<Tensor, number>()
+  #calls = 0
+
+  constructor(queue: Queue, options: GraphOptions = {}) {
+    this.queue = queue
+    this.overrides = options.overrides ?? new Map()
+    this.activations = options.activations ?? "f32"
+    this.#options = options
+    this.#root = this.#scope = new Scope(queue, "activations")
+  }
+  [Symbol.dispose](): void {
+    this.#root[Symbol.dispose]()
+  }
+
+  tensor(shape: ReadonlyArray<number>, name: string, dtype: DType = this.activations): Tensor {
+    return this.#scope.tensor(shape, name, dtype)
+  }
+  run<P>(kernel: Kernel<P>, operands: ReadonlyArray<Tensor>, params: P): void {
+    this.queue.enqueue(kernel, operands, params)
+  }
+  /** Trainability belongs to the graph, not to the tensor. */
+  watch(...parameters: ReadonlyArray<Tensor>): void {
+    for (const t of parameters) this.#tracked.add(t)
+  }
+  needs(t: Tensor): boolean {
+    return this.#tracked.has(t) || this.#options.probe?.outer.needs(t) === true
+  }
+
+  /** Runs `body` in a scope of its own; its result and what the tape holds move outwards, the rest is freed. */
+  scoped(body: () => Tensor): Tensor {
+    const outer = this.#scope
+    using inner = new Scope(this.queue, "activations")
+    this.#scope = inner
+    try {
+      const out = body()
+      for (const t of inner.owned) if (t === out || this.#holds.has(t)) inner.move(t, outer)
+      return out
+    } finally {
+      this.#scope = outer
+    }
+  }
+
+  record<A extends ReadonlyArray<unknown>, S>(name: string, p: Primitive<A, S>, args: A): Tensor {
+    const inputs = tensorsIn(args)
+    const { out, saved } = this.forward(() => p.forward(this, ...args))
+    const kept = tensorsIn(saved)
+    const captured = kept.find((t) => this.needs(t) && !inputs.includes(t))
+    if (captured !== undefined) {
+      throw new TypeError(
+        `${name}: ${captured.name} is trained but is no argument of the op, so it would get no gradient; pass it as an argument`
+      )
+    }
+    this.commit({ name, inputs, out, saved: kept, tracked: inputs.some((t) => this.needs(t)) }, (dy, into) =>
+      p.backward(this, dy, saved, into)
+    )
+    for (const t of kept) if (t !== out && !inputs.includes(t)) this.release(t) // if kept for a backward that will never come
+    return out
+  }
+  /** Runs the forward of the next call: for its shapes only, where the recomputation plan says so. */
+  forward<A>(run: () => A): A {
+    return this.#options.dead?.has(this.#calls++) === true ? this.queue.mute(run) : run()
+  }
+  /** Puts a call on the tape if it needs a gradient; a probe only reports it. */
+  commit(call: Call, backward: (dy: Tensor, into: Into) => void): void {
+    this.#options.probe?.observe(call)
+    if (!call.tracked) return
+    this.#tracked.add(call.out)
+    if (this.#options.probe !== undefined) return
+    for (const t of call.saved) this.#holds.set(t, (this.#holds.get(t) ?? 0) + 1)
+    this.#tape.push({
+      name: call.name,
+      out: call.out,
+      held: call.saved,
+      backward: (dy, into) => {
+        if (dy !== undefined) backward(dy, into)
+      }
+    })
+  }
+  /** `enter` before and `leave` after `body`, in the forward pass and again around its backward. */
+  bracket(enter: () => void, leave: () => void, body: () => Tensor): Tensor {
+    const at = this.#tape.length
+    enter()
+    try {
+      return body()
+    } finally {
+      leave()
+      if (this.#tape.length > at) {
+        // else nothing in it needs a gradient, and backward never comes by
+        this.#tape.splice(at, 0, { name: "leave", held: [], backward: leave })
+        this.#tape.push({ name: "enter", held: [], backward: enter })
+      }
+    }
+  }
+  /** Frees `t` early if the current scope owns it and the tape does not hold it. */
+  release(t: Tensor): void {
+    if (this.#scope.owned.has(t) && !this.#holds.has(t)) this.#scope.free(t)
+  }
+  /** Adopts a tensor made in another scope into the current one. */
+  adopt(t: Tensor, from: Scope | undefined): void {
+    from?.move(t, this.#scope)
+  }
+
+  /** Pulls `dy` back. `leaf` says where the gradients of watched tensors go; all others are freed once used. */
+  backward(root: Tensor, dy: Tensor, leaf: Leaf): void {
+    const gradients = new Map<Tensor, Tensor>([[root, dy]])
+    const made = new Set<Tensor>(this.#tape.flatMap((n) => n.out ?? []))
+    const passed = new Set<Tensor>()
+    const into: Into = Object.assign(
+      (t: Tensor) => {
+        if (!this.#tracked.has(t)) return undefined
+        if (!made.has(t)) return leaf(t)
+        const known = gradients.get(t)
+        if (known !== undefined) return { tensor: known, accumulate: true }
+        const fresh = this.#root.tensor(t.shape, `d(${t.name})`, t.dtype, "gradients")
+        gradients.set(t, fresh)
+        return { tensor: fresh, accumulate: false }
+      },
+      {
+        pass: (t: Tensor, d: Tensor) => {
+          const fits = this.#tracked.has(t) && made.has(t) && !gradients.has(t) && d !== dy && !passed.has(d)
+          if (!fits || d.dtype !== t.dtype || d.size !== t.size) return false
+          gradients.set(t, d)
+          passed.add(d)
+          return true
+        }
+      }
+    )
+    for (let node = this.#tape.pop(); node !== undefined; node = this.#tape.pop()) {
+      const d = node.out === undefined ? undefined : gradients.get(node.out)
+      if (d !== undefined) passed.delete(d) // its new owner is this node
+      node.backward(d, into)
+      if (d !== undefined && d !== dy && !passed.has(d)) this.#root.free(d)
+      for (const t of node.held) this.#release(t)
+    }
+  }
+  #release(t: Tensor): void {
+    const left = (this.#holds.get(t) ?? 0) - 1
+    if (left > 0) this.#holds.set(t, left)
+    else {
+      this.#holds.delete(t)
+      if (t.scope === this.#root && this.#root.owned.has(t)) this.#root.free(t) // others belong to the model, the batch or an outer graph
+    }
+  }
+}
+
+/** Tensors anywhere in arrays and plain objects. Class instances (a frozen Weight) are opaque: they hold no parameter. */
+export const tensorsIn = (value: unknown): ReadonlyArray<Tensor> => {
+  const found = new Set<Tensor>()
+  const visit = (v: unknown): void => {
+    if (v instanceof Tensor) found.add(v)
+    else if (Array.isArray(v)) v.forEach(visit)
+    else if (typeof v === "object" && v !== null && Object.getPrototypeOf(v) === Object.prototype)
+      Object.values(v).forEach(visit)
+  }
+  visit(value)
+  return [...found]
+}

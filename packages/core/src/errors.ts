@@ -1,0 +1,69 @@
+/** The failures that a run reports. Each says what, where, what it got and wanted, and what to do. */
+import { Schema } from "effect"
+
+/** Options of a part that do not decode: every problem at once, the nearest name for a misspelt key. */
+export class BadOptions extends Schema.TaggedError<BadOptions>()("BadOptions", {
+  part: Schema.String,
+  problems: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    return `${this.part}: ${this.problems.join("; ")}`
+  }
+}
+/** Parts that cannot work together, found before any weight is read. */
+export class BadStack extends Schema.TaggedError<BadStack>()("BadStack", { problem: Schema.String }) {
+  override get message(): string {
+    return this.problem
+  }
+}
+export class UnusedParts extends Schema.TaggedError<UnusedParts>()("UnusedParts", {
+  unused: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    return `provided but not used: ${this.unused.join(", ")}; leave it out, or provide it below the part that needs it`
+  }
+}
+/** The device cannot give what the plan needs. */
+export class OutOfMemory extends Schema.TaggedError<OutOfMemory>()("OutOfMemory", {
+  device: Schema.String,
+  wantedBytes: Schema.Number,
+  availableBytes: Schema.Number
+}) {
+  override get message(): string {
+    const mb = (n: number) => `${Math.ceil(n / 1e6)} MB`
+    return `the plan needs ${mb(this.wantedBytes)} on ${this.device}, which has ${mb(this.availableBytes)}; lower the batch size or the length, or turn checkpointing on`
+  }
+}
+/** An op failed at run time for an outside reason. */
+export class DeviceError extends Schema.TaggedError<DeviceError>()("DeviceError", {
+  op: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.op}: ${this.problem}`
+  }
+}
+/** Reading the model or building the session went wrong. */
+export class LoadError extends Schema.TaggedError<LoadError>()("LoadError", { problem: Schema.String }) {
+  override get message(): string {
+    return this.problem
+  }
+}
+export class NotFinite extends Schema.TaggedError<NotFinite>()("NotFinite", {
+  step: Schema.Number,
+  loss: Schema.Number,
+  gradNorm: Schema.Number,
+  samples: Schema.Array(Schema.Number)
+}) {
+  override get message(): string {
+    return `step ${this.step}: loss ${this.loss}, gradient norm ${this.gradNorm}, in rows ${this.samples.join(", ")} of the data; the update was not applied. Lower the learning rate, or look at these rows`
+  }
+}
+export class CheckpointError extends Schema.TaggedError<CheckpointError>()("CheckpointError", {
+  path: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.path}: ${this.problem}`
+  }
+}

@@ -1,0 +1,18 @@
+import { definePrimitive } from "../Op.ts"
+import { rmsNormBackwardW, rmsNormBackwardX, rmsNormKernel } from "../reference/normalization.ts"
+import type { Tensor } from "../Tensor.ts"
+
+/** y = x / rms(x) · w; x [tokens, hidden], w [hidden] (arXiv:1910.07467). */
+export const rmsNorm = definePrimitive("rmsNorm", {
+  forward: (g, x: Tensor, w: Tensor, epsilon: number) => {
+    const out = g.tensor(x.shape, "rmsNorm")
+    g.run(rmsNormKernel, [out, x, w], { epsilon })
+    return { out, saved: { x, w, epsilon } }
+  },
+  backward: (g, dy, { x, w, epsilon }, into) => {
+    const dx = into(x)
+    if (dx !== undefined) g.run(rmsNormBackwardX, [dx.tensor, dy, x, w], { epsilon, accumulate: dx.accumulate })
+    const dw = into(w)
+    if (dw !== undefined) g.run(rmsNormBackwardW, [dw.tensor, dy, x], { epsilon, accumulate: dw.accumulate })
+  }
+})

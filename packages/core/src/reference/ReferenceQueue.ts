@@ -1,0 +1,134 @@
+/**
+ * The reference backend: kernels' slow bodies over ArrayBuffers, run later by a timer, so that ordering and lifetime rules
+ * are exercised as on a device. Fresh memory is NaN. Optionally a flight recorder hashes each op's outputs.
+ */
+import type { Cell } from "../Allocator.ts"
+import { Cancelled, type Command, DeviceFault, type Limits, type Operand, oneArena, Queue } from "../Queue.ts"
+import { runReference } from "./runReference.ts"
+
+interface Entry {
+  readonly run: () => void
+  readonly drop: () => void
+}
+/** Milliseconds of work before the event loop gets a turn. */
+const SLICE = 8
+
+export class ReferenceQueue extends Queue {
+  readonly #memory: ReadonlyArray<ArrayBuffer>
+  #pending: Array<Entry> = []
+  #next = 0
+  /** Entries before this index were cancelled. */
+  #dropUntil = 0
+  #scheduled = false
+  #closed = false
+  #fault: DeviceFault | undefined
+  #submitted = 0
+  #completed = 0
+  /** [op, hash of its outputs] in order, when recording. */
+  readonly flight: Array<readonly [string, number]> | undefined
+
+  constructor(
+    capacities: ReadonlyArray<number>,
+    options: { readonly limits?: Limits; readonly record?: boolean } = {}
+  ) {
+    super(capacities, options.limits ?? oneArena("reference"))
+    this.#memory = capacities.map((bytes) => new ArrayBuffer(bytes))
+    this.flight = options.record === true ? [] : undefined
+  }
+  #at = (cell: Cell, offset: number, bytes: number): Uint8Array =>
+    new Uint8Array(this.#memory[cell.arena]!, offset, bytes)
+
+  protected submit(command: Command): void {
+    this.#push(() => {
+      if (this.#fault !== undefined) return
+      const { kernel, operands } = command
+      try {
+        runReference(command, this.#at)
+        this.flight?.push([
+          kernel.name,
+          operands.slice(0, kernel.outputs).reduce((h, o) => hash(h, this.#at(o.cell, o.byteOffset, o.tensor.bytes)), 0)
+        ])
+      } catch (cause) {
+        this.#fault = new DeviceFault(kernel.name, cause)
+      }
+    })
+  }
+  protected copyIn({ cell, byteOffset }: Operand, source: () => Uint8Array): void {
+    const bytes = source().slice()
+    this.#push(() => this.#at(cell, byteOffset, bytes.byteLength).set(bytes))
+  }
+  protected override poison(cell: Cell): void {
+    this.#push(() => this.#at(cell, cell.offset, cell.bytes).fill(0xff))
+  }
+  protected copyOut({ cell, byteOffset, tensor }: Operand): Promise<Uint8Array> {
+    return this.#wait(() => this.#at(cell, byteOffset, tensor.bytes).slice())
+  }
+  idle(): Promise<void> {
+    return this.#wait(() => undefined)
+  }
+  cancel(): void {
+    this.#dropUntil = this.#pending.length
+  }
+  atomic(body: () => void): void {
+    const outer = this.#pending
+    const group: Array<Entry> = []
+    this.#pending = group
+    try {
+      body()
+    } finally {
+      this.#pending = outer
+    }
+    this.#push(() => {
+      for (const { run } of group) run()
+    })
+  }
+  close(): Promise<void> {
+    const drained = new Promise<void>((resolve) => this.#push(resolve, resolve))
+    this.#closed = true
+    return drained
+  }
+  get progress() {
+    return { submitted: this.#submitted, completed: this.#completed }
+  }
+
+  #wait<A>(take: () => A): Promise<A> {
+    return new Promise((resolve, reject) => {
+      this.#push(
+        () => (this.#fault === undefined ? resolve(take()) : reject(this.#fault)),
+        () => reject(new Cancelled())
+      )
+    })
+  }
+  #push(run: () => void, drop: () => void = () => {}): void {
+    if (this.#closed) throw new ReferenceError("the queue is closed")
+    this.#submitted++
+    this.#pending.push({ run, drop })
+    if (!this.#scheduled) {
+      this.#scheduled = true
+      setTimeout(this.#pump, 0)
+    }
+  }
+  #pump = (): void => {
+    const until = performance.now() + SLICE
+    while (this.#next < this.#pending.length && performance.now() < until) {
+      const { run, drop } = this.#pending[this.#next]!
+      if (this.#next < this.#dropUntil) drop()
+      else run()
+      this.#next++
+      this.#completed++
+    }
+    if (this.#next < this.#pending.length) {
+      setTimeout(this.#pump, 0)
+      return
+    }
+    this.#pending.length = this.#next = this.#dropUntil = 0
+    this.#scheduled = false
+  }
+}
+
+/** FNV-1a. */
+const hash = (seed: number, bytes: Uint8Array): number => {
+  let h = seed ^ 0x811c9dc5
+  for (const byte of bytes) h = Math.imul(h ^ byte, 0x01000193)
+  return h >>> 0
+}

@@ -1,0 +1,116 @@
+import type { Kernel, View } from "../Queue.ts"
+import type { Tensor } from "../Tensor.ts"
+
+export interface AttentionSizes {
+  readonly heads: number
+  readonly kvHeads: number
+  readonly headDim: number
+  readonly scale: number
+}
+const FIELDS = ["heads", "kvHeads", "headDim", "scale"] as const
+
+/** A query row and head with its keys; their attention weights lie in the workspace. `keyAt` is the offset of the first key's head. */
+type Visit = (queryAt: number, keyAt: number, keys: number, row: number, head: number, logSum: number) => void
+/** Query i of a segment sees its keys up to i + (key length − query length). */
+const eachQuery = (q: View, k: View, segments: View, p: AttentionSizes, weights: Float32Array, visit: Visit): void => {
+  const { heads, kvHeads, headDim, scale } = p
+  const qWidth = heads * headDim
+  const kWidth = kvHeads * headDim
+  for (let s = 0; s < segments.length; s += 4) {
+    const q0 = segments[s]!
+    const queries = segments[s + 1]!
+    const key0 = segments[s + 2]!
+    const past = segments[s + 3]! - queries
+    for (let i = 0; i < queries; i++) {
+      for (let h = 0; h < heads; h++) {
+        const keys = past + i + 1
+        const queryAt = (q0 + i) * qWidth + h * headDim
+        const keyAt = key0 * kWidth + Math.floor((h * kvHeads) / heads) * headDim
+        let top = -Infinity
+        let sum = 0
+        for (let j = 0; j < keys; j++) {
+          let dot = 0
+          for (let c = 0; c < headDim; c++) dot += q[queryAt + c]! * k[keyAt + j * kWidth + c]!
+          weights[j] = dot * scale
+          top = Math.max(top, weights[j]!)
+        }
+        for (let j = 0; j < keys; j++) sum += weights[j] = Math.exp(weights[j]! - top)
+        for (let j = 0; j < keys; j++) weights[j]! /= sum
+        visit(queryAt, keyAt, keys, q0 + i, h, Math.log(sum) + top)
+      }
+    }
+  }
+}
+const check =
+  (at: number) =>
+  (operands: ReadonlyArray<Tensor>, { heads, kvHeads, headDim }: AttentionSizes) => {
+    const [q, k, v, segments] = operands.slice(at)
+    if (heads % kvHeads !== 0) return `${heads} heads over ${kvHeads} key heads`
+    return (
+      (q!.columns !== heads * headDim ||
+        k!.columns !== kvHeads * headDim ||
+        v!.columns !== kvHeads * headDim ||
+        k!.rows !== v!.rows ||
+        segments!.columns !== 4) &&
+      "widths differ"
+    )
+  }
+/** A number for each query and head, and two rows of keys. */
+const workspaceBytes =
+  (at: number) =>
+  (operands: ReadonlyArray<Tensor>, { heads }: AttentionSizes) =>
+    4 * (operands[at]!.rows * heads + 2 * operands[at + 1]!.rows)
+
+/**
+ * out = softmax(scale · q kᵀ) v within segments, causal; q [tokens, heads·headDim], k and v [keys, kvHeads·headDim], head h
+ * reads key head ⌊h·kvHeads/heads⌋ (arXiv:2305.13245). lse [tokens, heads] = log Σ exp(scale · q k), for backward.
+ */
+export const attentionKernel: Kernel<AttentionSizes> = {
+  name: "attention",
+  outputs: 2,
+  fields: FIELDS,
+  workspaceBytes: workspaceBytes(2),
+  check: check(2),
+  reference: ([out, lse, q, k, v, segments], p, w) => {
+    out!.fill(0)
+    lse!.fill(0)
+    const kWidth = p.kvHeads * p.headDim
+    eachQuery(q!, k!, segments!, p, w, (queryAt, keyAt, keys, row, head, logSum) => {
+      lse![row * p.heads + head] = logSum
+      for (let j = 0; j < keys; j++) {
+        for (let c = 0; c < p.headDim; c++) out![queryAt + c]! += w[j]! * v![keyAt + j * kWidth + c]!
+      }
+    })
+  }
+}
+/** With P = softmax, D = rowsum(dout · out):  dv = Pᵀ dout,  dS = P (dout vᵀ − D) · scale,  dq = dS k,  dk = dSᵀ q. */
+export const attentionBackward: Kernel<AttentionSizes> = {
+  name: "attentionBackward",
+  outputs: 3,
+  fields: FIELDS,
+  workspaceBytes: workspaceBytes(6),
+  check: check(6),
+  reference: ([dq, dk, dv, dout, , , q, k, v, segments], p, w) => {
+    const half = w.length >> 1
+    const kWidth = p.kvHeads * p.headDim
+    for (const d of [dq, dk, dv]) d!.fill(0)
+    eachQuery(q!, k!, segments!, p, w, (at, keyAt, keys) => {
+      let mean = 0
+      for (let j = 0; j < keys; j++) {
+        let dot = 0
+        for (let c = 0; c < p.headDim; c++) dot += dout![at + c]! * v![keyAt + j * kWidth + c]!
+        w[half + j] = dot
+        mean += w[j]! * dot
+      }
+      for (let j = 0; j < keys; j++) {
+        const key = keyAt + j * kWidth
+        const ds = w[j]! * (w[half + j]! - mean) * p.scale
+        for (let c = 0; c < p.headDim; c++) {
+          dv![key + c]! += w[j]! * dout![at + c]!
+          dk![key + c]! += ds * q![at + c]!
+          dq![at + c]! += ds * k![key + c]!
+        }
+      }
+    })
+  }
+}

@@ -1,0 +1,27 @@
+import type { Kernel } from "../Queue.ts"
+
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x))
+/** y = gate · σ(gate) · up (arXiv:2002.05202). */
+export const swigluKernel: Kernel<null> = {
+  name: "swiglu",
+  outputs: 1,
+  fields: [],
+  check: ([, gate, up]) => gate!.size !== up!.size && "gate and up differ",
+  reference: ([y, gate, up]) => {
+    for (let i = 0; i < y!.length; i++) y![i] = gate![i]! * sigmoid(gate![i]!) * up![i]!
+  }
+}
+/** With s = σ(gate):  dGate = dy · up · s · (1 + gate · (1 − s)),  dUp = dy · gate · s */
+export const swigluBackward: Kernel<null> = {
+  name: "swigluBackward",
+  outputs: 2,
+  fields: [],
+  reference: ([dGate, dUp, dy, gate, up]) => {
+    for (let i = 0; i < dGate!.length; i++) {
+      const s = sigmoid(gate![i]!)
+      const d = dy![i]!
+      dGate![i] = d * up![i]! * s * (1 + gate![i]! * (1 - s))
+      dUp![i] = d * gate![i]! * s
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/** The five kernels of a weight codec, from one function that fills a row of W. Slow and obvious; natively GEMM packs panels. */
+import type { Kernel, View } from "../Queue.ts"
+import type { Tensor } from "../Tensor.ts"
+
+/** Fills `panel` [in] with row `row` of W, from the storage operands as views. */
+export type FillRow = (panel: Float32Array, storage: ReadonlyArray<View>, row: number, inFeatures: number) => void
+
+interface Shape {
+  readonly out: number
+  readonly in: number
+}
+interface Span extends Shape {
+  readonly accumulate: boolean
+  readonly xRow: number
+  readonly yRow: number
+  readonly rows: number
+}
+const SPAN = ["out", "in", "accumulate", "xRow", "yRow", "rows"] as const
+
+/** Made once for a codec, since a plan and a flight record name them, and a native backend finds its panel source by `codec`. */
+export const weightKernels = (codec: string, fill: FillRow) => {
+  const panelBytes = (_: unknown, p: Shape) => 4 * p.in
+  const fits =
+    (wide: (p: Span) => readonly [number, number]) =>
+    ([a, b]: ReadonlyArray<Tensor>, p: Span) => {
+      const [first, second] = wide(p)
+      return (
+        (a!.columns !== first || b!.columns !== second || p.yRow + p.rows > a!.rows || p.xRow + p.rows > b!.rows) &&
+        `[${a!.shape}] and [${b!.shape}] do not fit W [${p.out}, ${p.in}] with ${p.rows} rows from ${p.xRow} to ${p.yRow}`
+      )
+    }
+  const apply: Kernel<Span> = {
+    name: `${codec}.apply`,
+    outputs: 1,
+    fields: SPAN,
+    workspaceBytes: panelBytes,
+    check: fits((p) => [p.out, p.in]),
+    reference: ([y, x, ...w], p, panel) => {
+      for (let o = 0; o < p.out; o++) {
+        fill(panel, w, o, p.in)
+        for (let t = 0; t < p.rows; t++) {
+          let sum = 0
+          for (let i = 0; i < p.in; i++) sum += x![(p.xRow + t) * p.in + i]! * panel[i]!
+          const at = (p.yRow + t) * p.out + o
+          y![at] = sum + (p.accumulate ? y![at]! : 0)
+        }
+      }
+    }
+  }
+  const applyTransposed: Kernel<Span> = {
+    name: `${codec}.applyTransposed`,
+    outputs: 1,
+    fields: SPAN,
+    workspaceBytes: panelBytes,
+    check: fits((p) => [p.in, p.out]),
+    reference: ([dx, dy, ...w], p, panel) => {
+      if (!p.accumulate) dx!.fill(0, p.yRow * p.in, (p.yRow + p.rows) * p.in)
+      for (let o = 0; o < p.out; o++) {
+        fill(panel, w, o, p.in)
+        for (let t = 0; t < p.rows; t++) {
+          const d = dy![(p.xRow + t) * p.out + o]!
+          for (let i = 0; i < p.in; i++) dx![(p.yRow + t) * p.in + i]! += d * panel[i]!
+        }
+      }
+    }
+  }
+  const dequantizeRows: Kernel<Shape & { readonly firstRow: number }> = {
+    name: `${codec}.dequantizeRows`,
+    outputs: 1,
+    fields: ["out", "in", "firstRow"],
+    workspaceBytes: panelBytes,
+    check: ([out], p) =>
+      (out!.columns !== p.in || p.firstRow + out!.rows > p.out) &&
+      `${out!.rows} rows from ${p.firstRow} of W [${p.out}, ${p.in}]`,
+    reference: ([out, ...w], p, panel) => {
+      for (let r = 0; r * p.in < out!.length; r++) {
+        fill(panel, w, p.firstRow + r, p.in)
+        out!.set(panel.subarray(0, p.in), r * p.in)
+      }
+    }
+  }
+  const gatherRows: Kernel<Shape> = {
+    name: `${codec}.gatherRows`,
+    outputs: 1,
+    fields: ["out", "in"],
+    workspaceBytes: panelBytes,
+    check: ([out, ids], p) => (out!.columns !== p.in || out!.rows !== ids!.size) && `rows of W [${p.out}, ${p.in}]`,
+    reference: ([out, ids, ...w], p, panel) => {
+      for (let r = 0; r < ids!.length; r++) {
+        fill(panel, w, ids![r]!, p.in)
+        out!.set(panel.subarray(0, p.in), r * p.in)
+      }
+    }
+  }
+  const rowNormsSquared: Kernel<Shape> = {
+    name: `${codec}.rowNormsSquared`,
+    outputs: 1,
+    fields: ["out", "in"],
+    workspaceBytes: panelBytes,
+    reference: ([out, ...w], p, panel) => {
+      for (let o = 0; o < p.out; o++) {
+        fill(panel, w, o, p.in)
+        let sum = 0
+        for (let i = 0; i < p.in; i++) sum += panel[i]! ** 2
+        out![o] = sum
+      }
+    }
+  }
+  return { apply, applyTransposed, dequantizeRows, gatherRows, rowNormsSquared }
+}
+export type WeightKernels = ReturnType<typeof weightKernels>

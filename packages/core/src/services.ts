@@ -1,0 +1,151 @@
+/**
+ * The public contract. A service holds a plain recipe (a function of a queue), never buffers: so the plan can run every part
+ * on the meta queue before any memory is taken or weight read.
+ */
+import { Context, Effect, Layer, Schema, type Scope } from "effect"
+import type { AdapterPlan } from "./Adapter.ts"
+import type { MicroBatch } from "./Document.ts"
+import { decodeOptions, Fraction, NonNegative, withDefault } from "./decodeOptions.ts"
+import { denseCodec } from "./denseCodec.ts"
+import type { BadOptions, OutOfMemory } from "./errors.ts"
+import type { Loaded, Model, ModelDescription } from "./Model.ts"
+import type { Override, Overrides } from "./Op.ts"
+import { adamW, type MakeOptimizer } from "./Optimizer.ts"
+import { makePart, type Part } from "./Parts.ts"
+import type { Limits, Queue } from "./Queue.ts"
+import { oneArena } from "./Queue.ts"
+import { ReferenceQueue } from "./reference/ReferenceQueue.ts"
+import type { ScaleFormat } from "./ScaleFormat.ts"
+import type { Tensor, Scope as TensorScope } from "./Tensor.ts"
+import type { Codec } from "./Weight.ts"
+
+/** A device: its limits, which the plan needs, and queues over arenas of planned sizes. */
+export class Backend extends Context.Service<
+  Backend,
+  Part & {
+    readonly limits: Limits
+    /** Whether it multiplies bf16: the dtype of activations that a recipe without one gets. */
+    readonly multipliesBf16: boolean
+    readonly open: (arenaBytes: ReadonlyArray<number>) => Effect.Effect<Queue, OutOfMemory, Scope.Scope>
+  }
+>()("@graft/core/Backend") {}
+
+/** The ops that are replaced by fused ones. A backend brings the empty table; results do not depend on it. */
+export class Kernels extends Context.Service<Kernels, Part & { readonly overrides: Overrides }>()(
+  "@graft/core/Kernels"
+) {
+  static readonly layerComposed: Layer.Layer<Kernels> = Layer.effect(
+    Kernels,
+    Effect.map(makePart("composed ops"), (part) => ({ part, overrides: new Map() }))
+  )
+  /** The table below, with these entries on top. */
+  static readonly override = (
+    name: string,
+    ...entries: ReadonlyArray<Override>
+  ): Layer.Layer<Kernels, never, Kernels> =>
+    Layer.effect(
+      Kernels,
+      Effect.gen(function* () {
+        const below = yield* Kernels
+        const added = entries.map((entry) => [entry.op, entry] as const)
+        return { part: yield* makePart(name, below), overrides: new Map([...below.overrides, ...added]) }
+      })
+    )
+}
+/** How a quantiser keeps its scales. */
+export class ScaleCodec extends Context.Service<ScaleCodec, Part & { readonly format: ScaleFormat }>()(
+  "@graft/core/ScaleCodec"
+) {}
+/** How the frozen weights of linears are stored. */
+export class WeightCodec extends Context.Service<WeightCodec, Part & { readonly codec: Codec }>()(
+  "@graft/core/WeightCodec"
+) {}
+export class ModelLoader extends Context.Service<
+  ModelLoader,
+  Part & {
+    readonly description: ModelDescription
+    readonly codec: string
+    readonly load: (
+      queue: Queue,
+      scope: TensorScope,
+      trained: (path: string) => boolean
+    ) => Generator<Loaded, Model, void>
+  }
+>()("@graft/core/ModelLoader") {}
+export class Adapter extends Context.Service<Adapter, Part & { readonly plan: AdapterPlan }>()("@graft/core/Adapter") {}
+export class Optimizer extends Context.Service<Optimizer, Part & { readonly make: MakeOptimizer }>()(
+  "@graft/core/Optimizer"
+) {}
+/** What to train on. A step's batches are a function of its number, so that resuming needs nothing else. */
+export class Dataset extends Context.Service<
+  Dataset,
+  Part & {
+    /** Optimiser steps in one pass over the rows. */
+    readonly stepsPerEpoch: number
+    /** The micro-batches of optimiser step `step`, from 1. */
+    readonly batches: (step: number) => ReadonlyArray<MicroBatch>
+    /** Held-out micro-batches. */
+    readonly evaluation: ReadonlyArray<MicroBatch>
+    /** Names the rows, so that a run can tell whether it goes on with the same data. */
+    readonly fingerprint: string
+  }
+>()("@graft/core/Dataset") {}
+
+/** Sums over the processes of a data-parallel run; one process unless a layer says otherwise, which changes nothing. */
+export class Collective extends Context.Reference<{
+  readonly part?: Part["part"]
+  readonly allReduce: (queue: Queue, tensors: ReadonlyArray<Tensor>) => void
+}>("@graft/core/Collective", { defaultValue: () => ({ allReduce: () => {} }) }) {}
+
+/** The slow, obvious engine in TypeScript: the oracle of all others, and what runs where nothing else does. */
+export const Reference: { readonly layer: Layer.Layer<Backend | Kernels> } = {
+  layer: Layer.mergeAll(
+    Layer.effect(
+      Backend,
+      Effect.map(makePart("reference backend"), (part) => ({
+        part,
+        limits: oneArena("reference"),
+        multipliesBf16: false,
+        open: (arenaBytes: ReadonlyArray<number>) =>
+          Effect.acquireRelease(
+            Effect.sync((): Queue => new ReferenceQueue(arenaBytes)),
+            (queue) => Effect.promise(() => queue.close())
+          )
+      }))
+    ),
+    Kernels.layerComposed
+  )
+}
+
+/** Frozen weights unquantised, in their file's dtype or another. */
+export const Dense = {
+  layer: Layer.effect(
+    WeightCodec,
+    Effect.map(makePart("dense weights"), (part) => ({ part, codec: denseCodec() }))
+  ) as Layer.Layer<WeightCodec>,
+  layerOf: (dtype: "source" | "f32" | "bf16" | "f16"): Layer.Layer<WeightCodec> =>
+    Layer.effect(
+      WeightCodec,
+      Effect.map(makePart(`dense weights ${dtype}`), (part) => ({ part, codec: denseCodec(dtype) }))
+    )
+}
+
+const AdamWOptions = Schema.Struct({
+  beta1: withDefault(Fraction, 0.9),
+  beta2: withDefault(Fraction, 0.999),
+  epsilon: withDefault(NonNegative, 1e-8),
+  weightDecay: withDefault(NonNegative, 0),
+  /** Learning-rate factor by parameter group, e.g. { lora_B: 16 } for LoRA+. */
+  groupFactors: withDefault(Schema.Record(Schema.String, NonNegative), {})
+})
+const decodeAdamW = decodeOptions("AdamW", AdamWOptions)
+export const AdamW = {
+  layer: (options: typeof AdamWOptions.Encoded = {}): Layer.Layer<Optimizer, BadOptions> =>
+    Layer.effect(
+      Optimizer,
+      Effect.gen(function* () {
+        const decoded = yield* decodeAdamW(options)
+        return { part: yield* makePart("AdamW"), make: adamW(decoded) }
+      })
+    )
+}
