@@ -33,22 +33,47 @@ test("index.ts re-exports and does nothing else", () => {
   }
 })
 
+/** Every package.json of the workspace, by its folder from the root. */
+const manifests = (): ReadonlyArray<readonly [folder: string, manifest: Manifest]> => {
+  const examples = readdirSync(join(root, "examples")).map((name) => `examples/${name}`)
+  const folders = ["", "bench", ...examples, ...packages.map(({ folder }) => `packages/${folder}`)]
+  return folders.map((folder) => {
+    const text = readFileSync(join(root, folder, "package.json"), "utf8")
+    return [folder, JSON.parse(text) as Manifest] // our own file
+  })
+}
+
 test("versions are pinned in the catalog, and the lockfile names no registry", () => {
   const { workspaces } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
     readonly workspaces: { readonly catalog: Readonly<Record<string, string>> }
   } // our own file
   for (const [name, version] of Object.entries(workspaces.catalog)) assert.match(version, /^\d+\.\d+\.\d+$/, name)
-  const examples = readdirSync(join(root, "examples")).map((name) => join("examples", name))
-  const folders = ["", "bench", ...examples, ...packages.map(({ folder }) => join("packages", folder))]
-  for (const folder of folders) {
-    const manifest = JSON.parse(readFileSync(join(root, folder, "package.json"), "utf8")) as Manifest // likewise
+  for (const [folder, manifest] of manifests()) {
     for (const [name, range] of Object.entries({ ...manifest.dependencies, ...manifest.devDependencies })) {
-      assert.match(
-        range,
-        name.startsWith("@graft/") ? /^workspace:[*^]$/ : /^catalog:$/,
-        `${folder}: ${name} is ${range}`
-      )
+      const wanted = name.startsWith("@graft/") ? /^workspace:[*^]$/ : /^catalog:$/
+      assert.match(range, wanted, `${folder}: ${name} is ${range}`)
     }
   }
   assert.doesNotMatch(readFileSync(join(root, "bun.lock"), "utf8"), /https?:\/\//)
+})
+
+test("the lockfile knows every dependency; `bun install --frozen-lockfile` (1.4.5) lets a new one of a package pass", () => {
+  const { config } = ts.parseConfigFileTextToJson("bun.lock", readFileSync(join(root, "bun.lock"), "utf8"))
+  const locked = config.workspaces as Readonly<Record<string, Manifest>> // bun.lock repeats the manifests
+  assert.deepEqual(
+    Object.keys(locked).sort(),
+    manifests()
+      .map(([folder]) => folder)
+      .sort(),
+    "run `bun install`"
+  )
+  for (const [folder, manifest] of manifests()) {
+    for (const kind of ["dependencies", "devDependencies", "peerDependencies"] as const) {
+      assert.deepEqual(
+        locked[folder]?.[kind] ?? {},
+        manifest[kind] ?? {},
+        `${folder}: ${kind} changed; run \`bun install\``
+      )
+    }
+  }
 })
