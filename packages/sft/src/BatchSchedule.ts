@@ -1,0 +1,66 @@
+/**
+ * Which rows each optimiser step sees: a function of (seed, step), so that resuming needs the number of the step and nothing
+ * else.
+ *
+ * A unit is what a batch counts: a row, or with packing several rows that together fill a sequence. An epoch goes through all units
+ * once, in an order drawn for it. A step takes batchSize · gradAccumulationSteps of them as micro-batches of batchSize; no step reaches
+ * over the end of an epoch, so the last of an epoch takes what is left, in as many micro-batches as that needs (the loss is
+ * divided by the supervised tokens of the step, so a short step is no special case).
+ */
+import { permutation } from "./permutation.ts"
+
+export interface ScheduleOptions {
+  readonly batchSize: number
+  readonly gradAccumulationSteps: number
+  readonly shuffle: boolean
+  readonly seed: number
+}
+
+/** Units as one flat list of rows: unit u is rows[starts[u]] … rows[starts[u + 1] - 1]. */
+export interface Units {
+  readonly rows: Int32Array
+  readonly starts: Int32Array
+}
+export const unitsOfRows = (rows: Int32Array): Units => ({
+  rows,
+  starts: Int32Array.from({ length: rows.length + 1 }, (_, i) => i)
+})
+
+export interface BatchSchedule {
+  readonly stepsPerEpoch: number
+  /** The rows of each micro-batch of step `step`, counted from 1. */
+  readonly rowsOf: (step: number) => ReadonlyArray<ReadonlyArray<number>>
+}
+
+export const batchSchedule = (units: Units, options: ScheduleOptions): BatchSchedule => {
+  const { batchSize, gradAccumulationSteps, shuffle, seed } = options
+  const count = units.starts.length - 1
+  const perStep = batchSize * gradAccumulationSteps
+  const stepsPerEpoch = Math.ceil(count / perStep)
+  let order: { readonly epoch: number; readonly units: Int32Array } = { epoch: -1, units: new Int32Array(0) }
+
+  const orderOf = (epoch: number): Int32Array => {
+    if (order.epoch !== epoch) order = { epoch, units: permutation(count, seed, "epoch", epoch) }
+    return order.units
+  }
+  return {
+    stepsPerEpoch,
+    rowsOf: (step) => {
+      if (!(Number.isSafeInteger(step) && step >= 1))
+        throw new RangeError(`batchSchedule: step is ${step}; steps count from 1`)
+      const epoch = Math.floor((step - 1) / stepsPerEpoch)
+      const first = ((step - 1) % stepsPerEpoch) * perStep
+      const last = Math.min(first + perStep, count)
+      const micro: Array<ReadonlyArray<number>> = []
+      for (let from = first; from < last; from += batchSize) {
+        const rows: Array<number> = []
+        for (let i = from; i < Math.min(from + batchSize, last); i++) {
+          const unit = shuffle ? orderOf(epoch)[i]! : i
+          for (let at = units.starts[unit]!; at < units.starts[unit + 1]!; at++) rows.push(units.rows[at]!)
+        }
+        micro.push(rows)
+      }
+      return micro
+    }
+  }
+}

@@ -1,0 +1,47 @@
+/** How data becomes batches: the options, their defaults and their meaning. */
+import { decodeOptions, Fraction, NonNegativeInt, PositiveInt, withDefault } from "@graft/core"
+import { Schema } from "effect"
+import { columnNames } from "./readRow.ts"
+
+const Length = Schema.Int.check(
+  Schema.isGreaterThan(1, { message: "expected at least 2 tokens: one to see, one to learn" })
+)
+const Paths = Schema.Union([Schema.NonEmptyString, Schema.NonEmptyArray(Schema.NonEmptyString)])
+
+export const SftOptions = Schema.Struct({
+  /** Files, or folders of them: .jsonl, .ndjson, .txt. */
+  data: Paths,
+  /** Rows to evaluate on, from files of their own. */
+  evaluationData: Schema.optionalKey(Paths),
+  /** Or this part of the rows of `data`, drawn by seed. */
+  evaluationFraction: withDefault(Fraction, 0),
+  /**
+   * Tokens a sequence may have; a longer one keeps its start. Unset: 1024, or the model's positions where those are fewer;
+   * rows that come tokenised are then never cut.
+   */
+  maxLength: Schema.optionalKey(Length),
+  /** What to do with text beyond maxLength. Unset: .txt files are split into sequences, rows of tables are cut. */
+  longText: Schema.optionalKey(Schema.Literals(["cut", "split"])),
+  /** Learn the completion and the assistant's answers, only the last of these, or all text. Rows of plain text are learnt whole. */
+  lossOn: withDefault(Schema.Literals(["answers", "last", "all"]), "answers"),
+  /** What the columns are called in the data: { prompt: "question", completion: "answer" }. */
+  columns: withDefault(Schema.Record(Schema.String, Schema.String), {}),
+  /** Units of a micro-batch: rows, or packs of rows. */
+  batchSize: withDefault(PositiveInt, 8),
+  /** Micro-batches of a step. */
+  gradAccumulationSteps: withDefault(PositiveInt, 1),
+  /** Put short rows together into packs of maxLength tokens, each row a document of its own. */
+  packing: withDefault(Schema.Boolean, false),
+  /** A new order for each epoch; otherwise the data's. */
+  shuffle: withDefault(Schema.Boolean, true),
+  seed: withDefault(NonNegativeInt, 0),
+  /** Tokens beyond these bytes lie in a temporary file. */
+  memoryBytes: withDefault(NonNegativeInt, 256 * 1024 * 1024)
+})
+export type SftOptions = typeof SftOptions.Type
+export const decodeSftOptions = decodeOptions("sft", SftOptions)
+
+export const decodeColumns = decodeOptions(
+  "sft columns",
+  Schema.Struct(Object.fromEntries(columnNames.map((name) => [name, Schema.optionalKey(Schema.NonEmptyString)])))
+)

@@ -1,0 +1,174 @@
+/**
+ * From files to batches: reads, encodes and checks all rows, sets rows apart for evaluation, packs, and gives the batches of
+ * any step.
+ */
+import { createHash } from "node:crypto"
+import type { BadOptions } from "@graft/core"
+import { Effect, type Scope } from "effect"
+import { type BatchSchedule, batchSchedule, type Units, unitsOfRows } from "./BatchSchedule.ts"
+import { type DataError, isDataError, SequenceBeyondPositions } from "./DataError.ts"
+import type { DataModel } from "./DataModel.ts"
+import type { DataReport } from "./DataReport.ts"
+import type { MicroBatch } from "./Document.ts"
+import { rowEncoder } from "./encodeRow.ts"
+import type { Place } from "./Place.ts"
+import { packRows } from "./packRows.ts"
+import { type ReadData, readData } from "./readData.ts"
+import { decodeColumns, decodeSftOptions, type SftOptions } from "./SftOptions.ts"
+import { splitRows } from "./splitRows.ts"
+import { templateNames } from "./templates.ts"
+
+/** The lengths of a micro-batch's documents: with their number and sum, all that its memory depends on. */
+export type BatchShape = ReadonlyArray<number>
+
+export interface PreparedData {
+  /** Sequences trained on in an epoch. */
+  readonly rows: number
+  readonly stepsPerEpoch: number
+  /** The micro-batches of optimiser step `step`, from 1: a function of the seed and the step. */
+  readonly batches: (step: number) => ReadonlyArray<MicroBatch>
+  /** The held-out rows, in micro-batches of the same size and in the data's order. */
+  readonly evaluation: ReadonlyArray<MicroBatch>
+  /** The distinct shapes of micro-batches in steps 1 … steps, one of each (documents, tokens). */
+  readonly shapes: (steps: number) => ReadonlyArray<BatchShape>
+  /** Of everything that decides the batches: equal fingerprints give equal batches. */
+  readonly fingerprint: string
+  readonly report: DataReport
+  /** Where the row of `Document.sample` was read. */
+  readonly placeOf: (sample: number) => Place
+  /** The row of `Document.sample`: its tokens, and whether each is learnt. */
+  readonly tokensOf: (sample: number) => {
+    readonly ids: ReadonlyArray<number>
+    readonly supervised: ReadonlyArray<boolean>
+  }
+}
+
+const defaultMaxLength = 1024 // TRL's
+
+/** Options are `SftOptions`, not yet decoded. The scope holds the temporary file of tokens, where one is needed. */
+export const prepareData = Effect.fnUntraced(function* (
+  given: unknown,
+  model: DataModel
+): Effect.fn.Return<PreparedData, DataError | BadOptions, Scope.Scope> {
+  const options = yield* decodeSftOptions(given)
+  const columns = yield* decodeColumns(options.columns)
+  if (options.maxLength !== undefined && options.maxLength > model.positions) {
+    return yield* new SequenceBeyondPositions({ place: null, tokens: options.maxLength, positions: model.positions })
+  }
+  const maxLength = options.maxLength ?? Math.min(defaultMaxLength, model.positions)
+  const encode = rowEncoder(model, {
+    maxLength,
+    maxLengthGiven: options.maxLength !== undefined,
+    lossOn: options.lossOn,
+    templateNames
+  })
+  const read = yield* Effect.acquireRelease(
+    tryData((signal) =>
+      readData(
+        listOf(options.data),
+        listOf(options.evaluationData ?? []),
+        encode,
+        {
+          columns,
+          longText: options.longText,
+          memoryBytes: options.memoryBytes
+        },
+        signal
+      )
+    ),
+    ({ store }) => Effect.sync(() => store[Symbol.dispose]()),
+    { interruptible: true }
+  )
+  return prepared(read, options, maxLength)
+})
+
+const prepared = (read: ReadData, options: SftOptions, maxLength: number): PreparedData => {
+  const { store, evaluationFrom } = read
+  const split = splitRows(read.firstEqual.subarray(0, evaluationFrom), options.evaluationFraction, options.seed)
+  const units = (rows: Int32Array): Units =>
+    options.packing ? packRows(rows, maxLength, (row) => store.tokensOf(row)) : unitsOfRows(rows)
+  const schedule = batchSchedule(units(split.train), options)
+
+  const heldOut = Int32Array.from([
+    ...split.evaluation,
+    ...Int32Array.from({ length: store.rows - evaluationFrom }, (_, i) => evaluationFrom + i)
+  ])
+  const evaluation = batchSchedule(units(heldOut), { ...options, shuffle: false, gradAccumulationSteps: 1 })
+  const documents = (rows: ReadonlyArray<number>): MicroBatch => rows.map((row) => store.document(row))
+  return {
+    rows: split.train.length,
+    stepsPerEpoch: schedule.stepsPerEpoch,
+    batches: (step) => schedule.rowsOf(step).map(documents),
+    evaluation: Array.from({ length: evaluation.stepsPerEpoch }, (_, i) =>
+      evaluation.rowsOf(i + 1).map(documents)
+    ).flat(),
+    shapes: (steps) => shapesOf(schedule, steps, (row) => store.tokensOf(row)),
+    fingerprint: fingerprintOf(read, options),
+    report: reportOf(read, split.train.length, heldOut.length),
+    placeOf: (sample) => store.placeOf(sample),
+    tokensOf: (sample) => {
+      const words = Array.from(store.wordsOf(sample))
+      return { ids: words.map((word) => (word < 0 ? ~word : word)), supervised: words.map((word) => word < 0) }
+    }
+  }
+}
+
+const shapesOf = (
+  schedule: BatchSchedule,
+  steps: number,
+  tokensOf: (row: number) => number
+): ReadonlyArray<BatchShape> => {
+  const shapes = new Map<string, BatchShape>()
+  for (let step = 1; step <= steps; step++) {
+    for (const rows of schedule.rowsOf(step)) {
+      const lengths = rows.map(tokensOf)
+      const key = `${rows.length}/${lengths.reduce((sum, tokens) => sum + tokens, 0)}`
+      if (!shapes.has(key)) shapes.set(key, lengths)
+    }
+  }
+  return [...shapes.values()]
+}
+
+const reportOf = (
+  { store, rows, findings }: ReadData,
+  trainSequences: number,
+  evaluationSequences: number
+): DataReport => {
+  let supervisedTokens = 0
+  let longestTokens = 0
+  for (let row = 0; row < store.rows; row++) {
+    supervisedTokens += store.supervisedOf(row)
+    longestTokens = Math.max(longestTokens, store.tokensOf(row))
+  }
+  return {
+    rows,
+    trainSequences,
+    evaluationSequences,
+    tokens: store.tokens,
+    supervisedTokens,
+    longestTokens,
+    findings: findings.build()
+  }
+}
+
+const fingerprintOf = ({ store, evaluationFrom }: ReadData, options: SftOptions): string => {
+  const hash = createHash("sha256")
+  const { batchSize, gradAccumulationSteps, packing, shuffle, seed, evaluationFraction } = options
+  hash.update(
+    JSON.stringify({ batchSize, gradAccumulationSteps, packing, shuffle, seed, evaluationFraction, evaluationFrom })
+  )
+  for (let row = 0; row < store.rows; row++) {
+    const words = store.wordsOf(row)
+    hash.update(Int32Array.of(words.length)).update(words)
+  }
+  return hash.digest("hex")
+}
+
+const listOf = (paths: string | ReadonlyArray<string>): ReadonlyArray<string> =>
+  typeof paths === "string" ? [paths] : paths
+
+/** Errors about the data fail; anything else is a mistake of this program, and a defect. */
+const tryData = <A>(run: (signal: AbortSignal) => Promise<A>): Effect.Effect<A, DataError> =>
+  Effect.tryPromise({ try: run, catch: (error) => error }).pipe(
+    Effect.catch((error) => (isDataError(error) ? Effect.fail(error) : Effect.die(error)))
+  )
