@@ -1,6 +1,6 @@
 /** The rules of this repository that no linter knows. */
 import assert from "node:assert/strict"
-import { readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { basename, join } from "node:path"
 import { test } from "node:test"
 import ts from "typescript"
@@ -37,10 +37,12 @@ test("index.ts re-exports and does nothing else", () => {
 const manifests = (): ReadonlyArray<readonly [folder: string, manifest: Manifest]> => {
   const examples = readdirSync(join(root, "examples")).map((name) => `examples/${name}`)
   const folders = ["", "bench", ...examples, ...packages.map(({ folder }) => `packages/${folder}`)]
-  return folders.map((folder) => {
-    const text = readFileSync(join(root, folder, "package.json"), "utf8")
-    return [folder, JSON.parse(text) as Manifest] // our own file
-  })
+  return folders
+    .filter((folder) => existsSync(join(root, folder, "package.json")))
+    .map((folder) => {
+      const text = readFileSync(join(root, folder, "package.json"), "utf8")
+      return [folder, JSON.parse(text) as Manifest] // our own file
+    })
 }
 
 test("versions are pinned in the catalog, and the lockfile names no registry", () => {
