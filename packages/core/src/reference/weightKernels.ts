@@ -5,11 +5,11 @@ import type { Tensor } from "../Tensor.ts"
 /** Fills `panel` [in] with row `row` of W, from the storage operands as views. */
 export type FillRow = (panel: Float32Array, storage: ReadonlyArray<View>, row: number, inFeatures: number) => void
 
-interface Shape {
+export interface WeightShape {
   readonly out: number
   readonly in: number
 }
-interface Span extends Shape {
+export interface WeightSpan extends WeightShape {
   readonly accumulate: boolean
   readonly xRow: number
   readonly yRow: number
@@ -19,17 +19,17 @@ const SPAN = ["out", "in", "accumulate", "xRow", "yRow", "rows"] as const
 
 /** Made once for a codec, since a plan and a flight record name them, and a native backend finds its panel source by `codec`. */
 export const weightKernels = (codec: string, fill: FillRow) => {
-  const panelBytes = (_: unknown, p: Shape) => 4 * p.in
+  const panelBytes = (_: unknown, p: WeightShape) => 4 * p.in
   const fits =
-    (wide: (p: Span) => readonly [number, number]) =>
-    ([a, b]: ReadonlyArray<Tensor>, p: Span) => {
+    (wide: (p: WeightSpan) => readonly [number, number]) =>
+    ([a, b]: ReadonlyArray<Tensor>, p: WeightSpan) => {
       const [first, second] = wide(p)
       return (
         (a!.columns !== first || b!.columns !== second || p.yRow + p.rows > a!.rows || p.xRow + p.rows > b!.rows) &&
         `[${a!.shape}] and [${b!.shape}] do not fit W [${p.out}, ${p.in}] with ${p.rows} rows from ${p.xRow} to ${p.yRow}`
       )
     }
-  const apply: Kernel<Span> = {
+  const apply: Kernel<WeightSpan> = {
     name: `${codec}.apply`,
     outputs: 1,
     fields: SPAN,
@@ -47,7 +47,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
       }
     }
   }
-  const applyTransposed: Kernel<Span> = {
+  const applyTransposed: Kernel<WeightSpan> = {
     name: `${codec}.applyTransposed`,
     outputs: 1,
     fields: SPAN,
@@ -64,7 +64,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
       }
     }
   }
-  const dequantizeRows: Kernel<Shape & { readonly firstRow: number }> = {
+  const dequantizeRows: Kernel<WeightShape & { readonly firstRow: number }> = {
     name: `${codec}.dequantizeRows`,
     outputs: 1,
     fields: ["out", "in", "firstRow"],
@@ -79,7 +79,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
       }
     }
   }
-  const gatherRows: Kernel<Shape> = {
+  const gatherRows: Kernel<WeightShape> = {
     name: `${codec}.gatherRows`,
     outputs: 1,
     fields: ["out", "in"],
@@ -92,7 +92,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
       }
     }
   }
-  const rowNormsSquared: Kernel<Shape> = {
+  const rowNormsSquared: Kernel<WeightShape> = {
     name: `${codec}.rowNormsSquared`,
     outputs: 1,
     fields: ["out", "in"],
