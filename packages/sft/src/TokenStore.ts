@@ -5,6 +5,7 @@
  * A word is a token id, or its bitwise complement (which is negative) where the token is to be learnt. A label of Hugging Face
  * is either the token or -100, so one bit says it all.
  */
+import { randomUUID } from "node:crypto"
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -147,7 +148,7 @@ const bytesOf = (words: Int32Array): Uint8Array => new Uint8Array(words.buffer, 
 
 /** The file loses its name at once where the system allows it: then it goes with the process, however that ends. */
 const openSpill = (folder: string): { readonly fd: number; readonly path: string; readonly unlinked: boolean } => {
-  const path = join(folder, `graft-tokens-${crypto.randomUUID()}`)
+  const path = join(folder, `graft-tokens-${randomUUID()}`)
   const fd = openSync(path, "wx+", 0o600)
   try {
     unlinkSync(path)
