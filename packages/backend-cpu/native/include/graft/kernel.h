@@ -33,6 +33,9 @@
 
 #define GRAFT_INLINE inline __attribute__((always_inline))
 
+/** How a codec's weight is read by panels: defined in panel.h, opaque here; a plain C record, so that plug-ins have it. */
+struct graft_panel_source;
+
 namespace graft {
 
 /** The codes are those of the TypeScript side. */
@@ -97,10 +100,6 @@ struct Pool {
 inline constexpr size_t scratchBytesPerWorker = size_t{4} << 20;
 inline constexpr size_t sharedScratchBytes = size_t{32} << 20;
 
-/** How a codec's weight is read by panels: defined in panel.h, opaque here. Plain C, so that plug-ins can hold one. */
-}  // namespace graft
-struct graft_panel_source;
-namespace graft {
 using PanelSource = ::graft_panel_source;
 
 /** One command: outputs first, then inputs; `params` in the order of the registered fields (booleans are 0 and 1). */

@@ -1,0 +1,11 @@
+// Plug-ins: shared libraries that add to the kernel tables (include/graft/plugin.h).
+#pragma once
+
+#include <string>
+
+namespace graft {
+
+/** Loads the library at `path` and takes its registrations in; a second load of the same file does nothing. Throws. */
+void loadPlugin(const std::string& path);
+
+}  // namespace graft

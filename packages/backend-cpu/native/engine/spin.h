@@ -1,0 +1,34 @@
+// A short wait that keeps the core polite: for hand-overs that take less than the microseconds a sleep and a wake cost.
+#pragma once
+
+#include <chrono>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace graft {
+
+inline void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/** Until `ready()` or until `limit` has passed; says whether it was ready. */
+template <class Ready>
+bool spinFor(std::chrono::microseconds limit, const Ready& ready) {
+  if (ready()) return true;
+  const auto end = std::chrono::steady_clock::now() + limit;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      pause();
+      if (ready()) return true;
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+}  // namespace graft

@@ -1,0 +1,429 @@
+// Matrix product over panels: out[m, n] = finish(sum over terms of A[m, k] . B[k, n]).
+//
+// Both sides are read through a `Filler` that packs a block into panels, so an operand may be a dense matrix, transposed or
+// not, or a weight in any storage (PanelSource): dequantisation is part of packing. Several terms make one sum: a low-rank
+// tail, x W^T + h B^T, is a second term. `Finish` takes each tile of the sum once, complete, in f32: it scales, rounds,
+// accumulates, or does what a fused operator wants done with it.
+//
+// Blocking (docs/kernels.md has the figures): A's rows are packed once, by all workers, into the shared scratch. Then each
+// task takes a block of columns, and for one slice of k after another packs that block of B (in the second-level cache) and
+// multiplies every tile of rows by each of its panels (in the first). Partial tiles wait in the worker's scratch, tile by
+// tile. A slice's sum is one chain of multiply-adds; slices are added in order. Slices are cut by k alone, so the bits of a
+// result depend neither on threads nor on m, n or the blocks that it falls in.
+#pragma once
+
+#include <graft/gemm_pack.h>
+#include <graft/panel.h>
+
+namespace graft {
+namespace GRAFT_ISA {
+
+/** One side of a product: outputs are A's rows or B's columns. */
+struct Filler {
+  const void* self;
+  /** Panels of `width` of outputs [first, first + count), steps [k0, k0 + k), in the kind's elements. */
+  void (*fill)(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
+               void* scratch);
+  /** Null, or asks for the storage of one piece of the block: an output's steps, or a step's outputs, as it lies. */
+  void (*prefetch)(const void* self, int64_t first, int64_t count, int64_t k0, int64_t k);
+  /** Whether an output's steps lie side by side: which pieces `prefetch` is asked for. */
+  bool along;
+};
+
+struct Term {
+  int64_t k;
+  Filler a;
+  Filler b;
+};
+
+struct Finish {
+  const void* self;
+  /** Takes the finished sums of rows x columns at (row, column), `ld` floats from row to row. Called from any worker. */
+  void (*finish)(const void* self, const float* sums, int64_t ld, int64_t row, int64_t rows, int64_t column,
+                 int64_t columns);
+};
+
+constexpr int maxTerms = 4;
+
+// Cache sizes that the blocks are cut for; the same on all machines, or bits would differ between them.
+constexpr int64_t packedRowsBytes = int64_t{12} << 20;   // A as packed, in the third-level cache, if that leaves enough rows
+constexpr int64_t fewRows = 384;                         // so many rows repay packing B
+constexpr int64_t rowsOfTask = 1024;                     // tiles that wait in a worker's scratch
+constexpr int64_t columnBlockBytes = int64_t{64} << 10;  // a block of B, in the second-level cache
+constexpr int64_t splitSumsBytes = int64_t{12} << 20;    // sums that wait in the shared scratch when k is split
+constexpr int64_t slackBytes = 256;                      // reads past the last panel
+
+/** The k slices of a product and where they lie. */
+template <class Kind>
+struct Slices {
+  const Term* terms;
+  int64_t starts[maxTerms + 1];  // the first slice of each term
+
+  int64_t count() const { return starts[maxTerms]; }
+  struct Slice {
+    const Term* term;
+    int64_t k0, k, elements;
+  };
+  GRAFT_INLINE Slice operator[](int64_t index) const {
+    int t = 0;
+    while (index >= starts[t + 1]) t++;
+    const int64_t of = starts[t + 1] - starts[t], k = terms[t].k;
+    // Equal slices, in steps of 8 so that vectors stay whole and pairs are not cut.
+    const int64_t step = multipleUp(quotientUp(k, of), 8), k0 = (index - starts[t]) * step;
+    const int64_t length = smaller(step, k - k0);
+    return {&terms[t], k0, length, quotientUp(length, Kind::perElement)};
+  }
+};
+
+template <class Kind>
+GRAFT_INLINE Slices<Kind> slicesOf(const Term* terms, int termCount) {
+  Slices<Kind> slices{terms, {}};
+  for (int t = 0; t < maxTerms; t++) {
+    int64_t of = 0;
+    if (t < termCount && terms[t].k > 0) {
+      of = quotientUp(terms[t].k, Kind::slice);
+      // Rounding up to 8 may leave the last slice empty.
+      of = quotientUp(terms[t].k, multipleUp(quotientUp(terms[t].k, of), 8));
+    }
+    slices.starts[t + 1] = slices.starts[t] + of;
+  }
+  return slices;
+}
+
+/** Rows cut into tiles whose sizes differ by at most one. */
+struct Tiles {
+  int64_t rows, count, base, extra;
+
+  GRAFT_INLINE int64_t start(int64_t t) const { return t * base + smaller(t, extra); }
+  GRAFT_INLINE int64_t size(int64_t t) const { return base + (t < extra ? 1 : 0); }
+};
+GRAFT_INLINE Tiles tilesOf(int64_t rows) {
+  const int64_t count = quotientUp(rows, tileRows);
+  return {rows, count, rows / count, rows % count};
+}
+
+/** One pass: some rows, some columns, some slices; what the tasks of one product share. */
+template <class Kind>
+struct Pass {
+  Slices<Kind> slices;
+  int64_t firstSlice, endSlice;
+  int64_t row0, column0, columns;
+  Tiles tiles;
+  typename Kind::Element* packed;  // A: slice after slice, tile after tile
+  float* sums;                     // tiles that wait from pass to pass, or null: in the worker's scratch
+  int64_t blockColumns, parts;
+  const Finish* finish;
+
+  GRAFT_INLINE int64_t sliceOffset(int64_t slice) const {
+    int64_t elements = 0;
+    for (int64_t s = firstSlice; s < slice; s++) elements += slices[s].elements;
+    return elements * tiles.rows;
+  }
+};
+
+/** Packs tiles [from, to) of A for one slice: at most two runs of tiles of equal size. */
+template <class Kind>
+GRAFT_INLINE void packRows(const Pass<Kind>& pass, int64_t slice, int64_t from, int64_t to, void* scratch) {
+  const auto part = pass.slices[slice];
+  typename Kind::Element* base = pass.packed + pass.sliceOffset(slice);
+  while (from < to) {
+    const int64_t end = from < pass.tiles.extra ? smaller(to, pass.tiles.extra) : to;
+    const int64_t start = pass.tiles.start(from);
+    part.term->a.fill(part.term->a.self, base + start * part.elements, pass.tiles.size(from), pass.row0 + start,
+                      pass.tiles.start(end) - start, part.k0, part.k, scratch);
+    from = end;
+  }
+}
+
+/** Spreads the prefetching of the next block of B over the tiles of this one. */
+struct Ahead {
+  const Filler* filler;
+  int64_t first, count, k0, k, pieces, asked, tilesDone, tilesToDo;
+
+  GRAFT_INLINE void step() {
+    tilesDone++;
+    for (const int64_t due = tilesDone * pieces / tilesToDo; asked < due; asked++) {
+      if (filler->along) {
+        filler->prefetch(filler->self, first + asked, 1, k0, k);
+      } else {
+        filler->prefetch(filler->self, first, count, k0 + asked, 1);
+      }
+    }
+  }
+};
+
+/** Multiplies a block of columns by a part of the tiles, over the slices of the pass. */
+template <class Kind>
+GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t part, unsigned char* scratch) {
+  const int64_t column0 = block * pass.blockColumns, columns = smaller(pass.blockColumns, pass.columns - column0);
+  const int64_t panels = quotientUp(columns, tileWidth);
+  const int64_t from = pass.tiles.count * part / pass.parts, to = pass.tiles.count * (part + 1) / pass.parts;
+  constexpr int64_t tileFloats = tileRows * tileWidth;
+
+  typename Kind::Element* packedColumns = reinterpret_cast<typename Kind::Element*>(scratch);
+  unsigned char* fillScratch = scratch + pass.blockColumns * (Kind::slice + 8) * 4;
+  float* waiting = pass.sums != nullptr
+                       ? pass.sums + (column0 / tileWidth * pass.tiles.count + from * panels) * tileFloats
+                       : reinterpret_cast<float*>(fillScratch + pass.blockColumns * (Kind::slice + 8) * 4);
+  const int64_t allSlices = pass.slices.count();
+  alignas(64) float single[tileFloats];
+
+  int64_t offset = pass.sliceOffset(pass.firstSlice);
+  for (int64_t s = pass.firstSlice; s < pass.endSlice; s++) {
+    const auto slice = pass.slices[s];
+    const Filler& b = slice.term->b;
+    b.fill(b.self, packedColumns, tileWidth, pass.column0 + column0, columns, slice.k0, slice.k, fillScratch);
+
+    Ahead ahead{};
+    if (s + 1 < pass.endSlice) {
+      const auto next = pass.slices[s + 1];
+      const Filler& filler = next.term->b;
+      if (filler.prefetch != nullptr)
+        ahead = {&filler, pass.column0 + column0, columns, next.k0, next.k, filler.along ? columns : next.k,
+                 0, 0, panels * (to - from)};
+    }
+
+    const typename Kind::Element* packedRows = pass.packed + offset;
+    const auto one = [&](int64_t t, int64_t panel) {
+      const int64_t rows = pass.tiles.size(t), start = pass.tiles.start(t);
+      float* sums = allSlices == 1 ? single : waiting + ((t - from) * panels + panel) * tileFloats;
+      tileOf<Kind>(rows)(slice.elements, packedRows + start * slice.elements,
+                         packedColumns + panel * slice.elements * tileWidth, sums, s > 0);
+      if (s + 1 == allSlices)
+        pass.finish->finish(pass.finish->self, sums, tileWidth, pass.row0 + start, rows,
+                            pass.column0 + column0 + panel * tileWidth,
+                            smaller(tileWidth, columns - panel * tileWidth));
+      if (ahead.pieces > 0) ahead.step();
+    };
+    // A short slice's whole block fits the first-level cache: rows outside, so that the output is written along its rows.
+    if (columns * slice.elements * 4 <= 16 << 10) {
+      for (int64_t t = from; t < to; t++)
+        for (int64_t panel = 0; panel < panels; panel++) one(t, panel);
+    } else {
+      for (int64_t panel = 0; panel < panels; panel++)
+        for (int64_t t = from; t < to; t++) one(t, panel);
+    }
+    offset += slice.elements * pass.tiles.rows;
+  }
+}
+
+/** Packs A's rows, then runs the blocks. */
+template <class Kind>
+GRAFT_INLINE void runPass(const Pool& pool, Pass<Kind>& pass) {
+  constexpr int64_t tilesOfTask = 16;
+  const int64_t groups = quotientUp(pass.tiles.count, tilesOfTask);
+  const int64_t slices = pass.endSlice - pass.firstSlice;
+  pool.parallel(groups * slices, [&](int64_t index, int worker) {
+    const int64_t group = index % groups;
+    packRows(pass, pass.firstSlice + index / groups, group * tilesOfTask,
+             smaller(pass.tiles.count, (group + 1) * tilesOfTask), pool.scratch(worker));
+  });
+  const int64_t blocks = quotientUp(pass.columns, pass.blockColumns);
+  pool.parallel(blocks * pass.parts, [&](int64_t index, int worker) {
+    multiplyBlock(pass, index % blocks, index / blocks, static_cast<unsigned char*>(pool.scratch(worker)));
+  });
+}
+
+/** out[m, n] = finish(sum of terms); a product with nothing to sum finishes zeros. */
+template <class Kind>
+static void multiply(const Pool& pool, int64_t m, int64_t n, const Term* terms, int termCount, const Finish& finish) {
+  if (m <= 0 || n <= 0) return;
+  Pass<Kind> pass{};
+  pass.slices = slicesOf<Kind>(terms, termCount);
+  pass.finish = &finish;
+  const int64_t slices = pass.slices.count();
+  if (slices == 0) {
+    alignas(64) const float zeros[tileRows * tileWidth] = {};
+    for (int64_t i = 0; i < m; i += tileRows)
+      for (int64_t j = 0; j < n; j += tileWidth)
+        finish.finish(finish.self, zeros, tileWidth, i, smaller(tileRows, m - i), j, smaller(tileWidth, n - j));
+    return;
+  }
+
+  int64_t rowBytes = 0, longest = 0;
+  for (int64_t s = 0; s < slices; s++) {
+    rowBytes += pass.slices[s].elements * 4;
+    longest = larger(longest, pass.slices[s].elements);
+  }
+  // Rows of a pass: as many as the third-level cache holds; more, up to the scratch, if they would be too few to repay
+  // packing B; and if they still are, k is split over passes and the sums wait in the scratch too.
+  const int64_t room = static_cast<int64_t>(pool.sharedBytes) - slackBytes;
+  const int64_t wanted = smaller(m, fewRows);
+  int64_t rows = packedRowsBytes / rowBytes;
+  if (rows < wanted) rows = smaller(wanted, room / rowBytes);
+  const bool split = rows < wanted;
+  if (split) rows = wanted;
+  rows = quotientUp(m, quotientUp(m, smaller(rows, m)));
+
+  int64_t columns = n, slicesOfPass = slices;
+  if (split) {
+    columns = smaller(n, larger(tileWidth, splitSumsBytes / (4 * multipleUp(rows, tileRows)) / tileWidth * tileWidth));
+    slicesOfPass = larger(1, (room - splitSumsBytes - slackBytes) / (rows * longest * 4));
+    pass.sums = static_cast<float*>(pool.shared());
+  }
+  pass.packed = reinterpret_cast<typename Kind::Element*>(static_cast<unsigned char*>(pool.shared()) +
+                                                           (split ? splitSumsBytes + slackBytes : 0));
+
+  // Four panels to a block, more of them where slices are short.
+  const int64_t wide = larger(4 * tileWidth, smaller(32 * tileWidth, columnBlockBytes / (4 * longest) / tileWidth * tileWidth));
+  const int64_t blocks = quotientUp(columns, wide);
+  pass.blockColumns = multipleUp(quotientUp(columns, blocks), tileWidth);
+
+  for (int64_t row = 0; row < m; row += rows) {
+    pass.row0 = row;
+    pass.tiles = tilesOf(smaller(rows, m - row));
+    // Enough tasks for the workers to end together, but none of so few rows that packing B again for it would show.
+    const int64_t most = quotientUp(pass.tiles.count * tileRows, rowsOfTask);
+    const int64_t byWorkers = smaller(quotientUp(8 * pool.threads, quotientUp(columns, pass.blockColumns)),
+                                      pass.tiles.count * tileRows / 128);
+    pass.parts = larger(1, larger(most, byWorkers));
+    for (int64_t column = 0; column < n; column += columns) {
+      pass.column0 = column;
+      pass.columns = smaller(columns, n - column);
+      for (int64_t s = 0; s < slices; s += slicesOfPass) {
+        pass.firstSlice = s;
+        pass.endSlice = smaller(slices, s + slicesOfPass);
+        runPass(pool, pass);
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Fillers.
+
+template <class Kind>
+static void fillMatrix(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
+                       void*) {
+  pack<Kind>(*static_cast<const Matrix*>(self), dst, width, first, count, k0, k);
+}
+static inline void prefetchMatrix(const void* self, int64_t first, int64_t count, int64_t k0, int64_t k) {
+  prefetchBlock(*static_cast<const Matrix*>(self), first, count, k0, k);
+}
+/** A dense matrix as one side; it must outlive the product. */
+template <class Kind>
+GRAFT_INLINE Filler fillerOf(const Matrix& matrix) {
+  return {&matrix, fillMatrix<Kind>, prefetchMatrix, matrix.along};
+}
+
+/** A weight as B: W^T (outputs are its rows) or W (`transposed`, outputs are its columns). */
+struct WeightSide {
+  const graft_panel_source* source;
+  graft_weight weight;
+  bool transposed;
+};
+
+/** A function that a source has, or null: records may come from an older header, and be shorter. */
+#define GRAFT_SOURCE_HAS(source, member) \
+  ((source)->bytes >= offsetof(graft_panel_source, member) + sizeof((source)->member) && (source)->member != nullptr)
+
+template <class Kind>
+static void fillWeight(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
+                       void* scratch) {
+  const WeightSide& side = *static_cast<const WeightSide*>(self);
+  const graft_panel_source* source = side.source;
+  const int64_t row0 = side.transposed ? k0 : first, rows = side.transposed ? k : count;
+  const int64_t column0 = side.transposed ? first : k0, columns = side.transposed ? count : k;
+  if constexpr (Kind::perElement == 1) {
+    if (GRAFT_SOURCE_HAS(source, fill_f32)) {
+      source->fill_f32(&side.weight, static_cast<float*>(dst), width, row0, rows, column0, columns, side.transposed);
+      return;
+    }
+  } else {
+    if (GRAFT_SOURCE_HAS(source, fill_bf16)) {
+      source->fill_bf16(&side.weight, static_cast<uint32_t*>(dst), width, row0, rows, column0, columns, side.transposed);
+      return;
+    }
+  }
+  float* block = static_cast<float*>(scratch);
+  for (int64_t r = 0; r < rows; r++) source->row_f32(&side.weight, block + r * columns, row0 + r, column0, columns);
+  pack<Kind>(Matrix{block, DType::f32, columns, !side.transposed}, dst, width, 0, count, 0, k);
+}
+static inline void prefetchWeight(const void* self, int64_t first, int64_t count, int64_t k0, int64_t k) {
+  const WeightSide& side = *static_cast<const WeightSide*>(self);
+  if (side.transposed) {
+    side.source->prefetch(&side.weight, k0, k, first, count);
+  } else {
+    side.source->prefetch(&side.weight, first, count, k0, k);
+  }
+}
+template <class Kind>
+GRAFT_INLINE Filler fillerOf(const WeightSide& side) {
+  return {&side, fillWeight<Kind>, GRAFT_SOURCE_HAS(side.source, prefetch) ? prefetchWeight : nullptr, !side.transposed};
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Finishes.
+
+/** out (+)= scale * sums, in f32 or bf16; `flipped`: the product was computed as out^T. */
+struct Output {
+  void* data;
+  DType dtype;
+  int64_t ld;
+  float scale;
+  bool accumulate;
+  bool flipped;
+};
+
+GRAFT_INLINE float valueOfBf16(uint16_t half) {
+  const uint32_t bits = static_cast<uint32_t>(half) << 16;
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+GRAFT_INLINE uint16_t bf16Of(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+GRAFT_INLINE float valueAt(const float* p) { return *p; }
+GRAFT_INLINE float valueAt(const uint16_t* p) { return valueOfBf16(*p); }
+GRAFT_INLINE void put(float* p, float value) { *p = value; }
+GRAFT_INLINE void put(uint16_t* p, float value) { *p = bf16Of(value); }
+GRAFT_INLINE Floats loadAs(const float* p) { return loadFloats(p); }
+GRAFT_INLINE Floats loadAs(const uint16_t* p) { return widenBf16(loadHalves(p)); }
+GRAFT_INLINE void storeAs(float* p, Floats v) { store(p, v); }
+GRAFT_INLINE void storeAs(uint16_t* p, Floats v) { store(p, __builtin_convertvector(narrowBf16(v), Halves)); }
+
+template <class T>
+GRAFT_INLINE void finishAs(const Output& out, T* data, const float* sums, int64_t ld, int64_t row, int64_t rows,
+                           int64_t column, int64_t columns) {
+  const float scale = out.scale;
+  if (out.flipped) {
+    for (int64_t j = 0; j < columns; j++) {
+      T* at = data + (column + j) * out.ld + row;
+      for (int64_t i = 0; i < rows; i++) {
+        const float value = scale * sums[i * ld + j];
+        put(at + i, out.accumulate ? valueAt(at + i) + value : value);
+      }
+    }
+    return;
+  }
+  const Floats scales = broadcast(scale);
+  for (int64_t i = 0; i < rows; i++) {
+    T* at = data + (row + i) * out.ld + column;
+    const float* from = sums + i * ld;
+    int64_t j = 0;
+    if (out.accumulate) {
+      for (; j + lanes <= columns; j += lanes) storeAs(at + j, loadAs(at + j) + scales * loadFloats(from + j));
+      for (; j < columns; j++) put(at + j, valueAt(at + j) + scale * from[j]);
+    } else {
+      for (; j + lanes <= columns; j += lanes) storeAs(at + j, scales * loadFloats(from + j));
+      for (; j < columns; j++) put(at + j, scale * from[j]);
+    }
+  }
+}
+static inline void finishOutput(const void* self, const float* sums, int64_t ld, int64_t row, int64_t rows,
+                                int64_t column, int64_t columns) {
+  const Output& out = *static_cast<const Output*>(self);
+  if (out.dtype == DType::f32) {
+    finishAs(out, static_cast<float*>(out.data), sums, ld, row, rows, column, columns);
+  } else {
+    finishAs(out, static_cast<uint16_t*>(out.data), sums, ld, row, rows, column, columns);
+  }
+}
+GRAFT_INLINE Finish finishOf(const Output& output) { return {&output, finishOutput}; }
+
+}  // namespace GRAFT_ISA
+}  // namespace graft

@@ -1,0 +1,193 @@
+// Packing: one side of a product, a dense matrix of f32, bf16 or f16, becomes panels in the tile's element format.
+//
+// A panel of `width` outputs and k reduction elements is dst[p * width + j]; several panels follow one another. The matrix
+// lies either along the reduction (an output's values side by side: squares of lanes x lanes are transposed in registers)
+// or across it (a step's outputs side by side: rows are copied). bf16 sources are widened or paired on the way, so a
+// bf16 operand costs nothing more on a machine without bf16 multiplies.
+#pragma once
+
+#include <graft/gemm_tile.h>
+#include <string.h>
+
+namespace graft {
+namespace GRAFT_ISA {
+
+/** A dense matrix as one side of a product: output o, step p is data[o * ld + p] if `along`, else data[p * ld + o]. */
+struct Matrix {
+  const void* data;
+  DType dtype;
+  int64_t ld;
+  bool along;
+};
+
+struct ReadF32 {
+  using Type = float;
+  static GRAFT_INLINE Floats floats(const Type* p) { return loadFloats(p); }
+  static GRAFT_INLINE Words halves(const Type* p) { return narrowBf16(loadFloats(p)); }
+  static GRAFT_INLINE Words pairs(const Type* p) {
+    uint16_t both[2 * lanes];
+    store(both, __builtin_convertvector(halves(p), Halves));
+    store(both + lanes, __builtin_convertvector(halves(p + lanes), Halves));
+    return loadWords(both);
+  }
+};
+struct ReadBf16 {
+  using Type = uint16_t;
+  static GRAFT_INLINE Floats floats(const Type* p) { return widenBf16(loadHalves(p)); }
+  static GRAFT_INLINE Words halves(const Type* p) { return loadHalves(p); }
+  static GRAFT_INLINE Words pairs(const Type* p) { return loadWords(p); }
+};
+struct ReadF16 {
+  using Type = uint16_t;
+  static GRAFT_INLINE Floats floats(const Type* p) { return widenF16(loadHalves(p)); }
+  static GRAFT_INLINE Words halves(const Type* p) { return narrowBf16(floats(p)); }
+  static GRAFT_INLINE Words pairs(const Type* p) {
+    uint16_t both[2 * lanes];
+    store(both, __builtin_convertvector(halves(p), Halves));
+    store(both + lanes, __builtin_convertvector(halves(p + lanes), Halves));
+    return loadWords(both);
+  }
+};
+
+/** One vector of elements from neighbours along the reduction. */
+template <class Kind, class Read>
+GRAFT_INLINE Words readAlong(const typename Read::Type* p) {
+  if constexpr (Kind::perElement == 1) {
+    return (Words)Read::floats(p);
+  } else {
+    return Read::pairs(p);
+  }
+}
+
+/** `count` values from p, zeros after them, up to one vector of elements. */
+template <class Kind, class Read>
+GRAFT_INLINE Words readAlongPart(const typename Read::Type* p, int64_t count) {
+  typename Read::Type part[Kind::perElement * lanes] = {};
+  for (int64_t i = 0; i < count; i++) part[i] = p[i];
+  return readAlong<Kind, Read>(part);
+}
+
+/** Outputs side by side at one step of the reduction; `next` is the following step, null past the end. */
+template <class Kind, class Read>
+GRAFT_INLINE Words readAcross(const typename Read::Type* p, const typename Read::Type* next) {
+  if constexpr (Kind::perElement == 1) {
+    return (Words)Read::floats(p);
+  } else {
+    const Words low = Read::halves(p);
+    return next == nullptr ? low : low | (Read::halves(next) << 16);
+  }
+}
+
+GRAFT_INLINE void copyWords(void* to, const Words& from, int64_t count) {
+  alignas(64) uint32_t words[lanes];
+  store(words, from);
+  memcpy(to, words, static_cast<size_t>(count) * 4);
+}
+
+/** One panel of `outputs` <= width rows of the source, `k` values each. */
+template <class Kind, class Read>
+static void packAlong(uint32_t* dst, int64_t width, int64_t outputs, const typename Read::Type* src, int64_t ld,
+                      int64_t k) {
+  constexpr int64_t step = Kind::perElement * lanes;
+  const int64_t elements = quotientUp(k, Kind::perElement), total = elements * width;
+  // Groups of `lanes` outputs, the last first: where width is no multiple of lanes, its vectors reach into the next
+  // element's first group, which is written after it.
+  for (int64_t group = quotientUp(width, lanes) - 1; group >= 0; group--) {
+    const int64_t present = larger(0, smaller(lanes, outputs - group * lanes));
+    const typename Read::Type* rows = src + group * lanes * ld;
+    for (int64_t p = 0; p < elements; p += lanes) {
+      const int64_t left = k - p * Kind::perElement;
+      Words square[lanes];
+      if (present == lanes && left >= step) {
+#pragma GCC unroll 16
+        for (int q = 0; q < lanes; q++) square[q] = readAlong<Kind, Read>(rows + q * ld + p * Kind::perElement);
+      } else {
+        for (int q = 0; q < lanes; q++)
+          square[q] = q >= present ? Words{}
+                      : left >= step
+                          ? readAlong<Kind, Read>(rows + q * ld + p * Kind::perElement)
+                          : readAlongPart<Kind, Read>(rows + q * ld + p * Kind::perElement, left);
+      }
+      transpose(square);
+      uint32_t* at = dst + p * width + group * lanes;
+      if (at + (lanes - 1) * width + lanes <= dst + total) {
+#pragma GCC unroll 16
+        for (int q = 0; q < lanes; q++) store(at + q * width, square[q]);
+      } else {
+        for (int64_t q = 0; q < smaller(lanes, elements - p); q++)
+          copyWords(at + q * width, square[q], smaller(lanes, width - group * lanes));
+      }
+    }
+  }
+}
+
+/** Panels of `outputs` columns of the source, `k` steps. */
+template <class Kind, class Read>
+static void packAcross(uint32_t* dst, int64_t width, int64_t outputs, const typename Read::Type* src, int64_t ld,
+                       int64_t k) {
+  const int64_t elements = quotientUp(k, Kind::perElement);
+  for (int64_t p = 0; p < elements; p++) {
+    const typename Read::Type* row = src + p * Kind::perElement * ld;
+    const typename Read::Type* next = p * Kind::perElement + 1 < k ? row + ld : nullptr;
+    for (int64_t first = 0; first < outputs; first += width) {
+      uint32_t* at = dst + first * elements + p * width;
+      for (int64_t j = 0; j < width; j += lanes) {
+        Words v;
+        if (first + j + lanes <= outputs) {
+          v = readAcross<Kind, Read>(row + first + j, next == nullptr ? nullptr : next + first + j);
+        } else {
+          typename Read::Type part[lanes] = {}, nextPart[lanes] = {};
+          for (int64_t i = first + j; i < outputs; i++) {
+            part[i - first - j] = row[i];
+            if (next != nullptr) nextPart[i - first - j] = next[i];
+          }
+          v = readAcross<Kind, Read>(part, nextPart);
+        }
+        // A vector that reaches past the panel's width spills into the next element, written after it.
+        if (j + lanes <= width || p + 1 < elements) {
+          store(at + j, v);
+        } else {
+          copyWords(at + j, v, width - j);
+        }
+      }
+    }
+  }
+}
+
+template <class Kind, class Read>
+GRAFT_INLINE void packAs(const Matrix& matrix, uint32_t* dst, int64_t width, int64_t first, int64_t count, int64_t k0,
+                         int64_t k) {
+  const typename Read::Type* data = static_cast<const typename Read::Type*>(matrix.data);
+  if (matrix.along) {
+    const int64_t panel = quotientUp(k, Kind::perElement) * width;
+    for (int64_t o = 0; o < count; o += width, dst += panel)
+      packAlong<Kind, Read>(dst, width, smaller(width, count - o), data + (first + o) * matrix.ld + k0, matrix.ld, k);
+  } else {
+    packAcross<Kind, Read>(dst, width, count, data + k0 * matrix.ld + first, matrix.ld, k);
+  }
+}
+
+/** Panels of outputs [first, first + count) and steps [k0, k0 + k) of a dense matrix. */
+template <class Kind>
+static void pack(const Matrix& matrix, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k) {
+  uint32_t* words = static_cast<uint32_t*>(dst);
+  if (matrix.dtype == DType::f32) {
+    packAs<Kind, ReadF32>(matrix, words, width, first, count, k0, k);
+  } else if (matrix.dtype == DType::bf16) {
+    packAs<Kind, ReadBf16>(matrix, words, width, first, count, k0, k);
+  } else {
+    packAs<Kind, ReadF16>(matrix, words, width, first, count, k0, k);
+  }
+}
+
+/** Brings a block's cache lines closer, to be packed next. */
+static inline void prefetchBlock(const Matrix& matrix, int64_t first, int64_t count, int64_t k0, int64_t k) {
+  const int64_t bytes = bytesOf(matrix.dtype);
+  const int64_t rows = matrix.along ? count : k, columns = matrix.along ? k : count;
+  const char* at = static_cast<const char*>(matrix.data) + ((matrix.along ? first : k0) * matrix.ld + (matrix.along ? k0 : first)) * bytes;
+  for (int64_t r = 0; r < rows; r++, at += matrix.ld * bytes)
+    for (int64_t c = 0; c < columns * bytes; c += 64) prefetch(at + c);
+}
+
+}  // namespace GRAFT_ISA
+}  // namespace graft

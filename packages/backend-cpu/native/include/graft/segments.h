@@ -1,0 +1,113 @@
+// What attention's kernels share: which rows of q, k and v belong together, and the plain formula for one row.
+//
+// segments i32 [n, 4] = (query start, queries, key start, keys): query i of a segment sees its first
+// (keys − queries) + i + 1 keys. q [tokens, heads · headDim], k and v [keys, kvHeads · headDim]; head h reads
+// kv head ⌊h · kvHeads / heads⌋.
+#pragma once
+
+#include <graft/block.h>
+
+namespace graft {
+namespace GRAFT_ISA {
+
+struct Segment {
+  int64_t query, queries, key, keys;
+  /** Keys that query `i` sees; 0 or less: none. */
+  GRAFT_INLINE int64_t visible(int64_t i) const { return smaller(keys, keys - queries + i + 1); }
+};
+
+struct Segments {
+  const int32_t* rows;
+  int64_t count, tokens, keys;
+
+  /** Segment `index`; an empty one if it reaches past the rows of q or k, for the numbers come from the device unchecked. */
+  GRAFT_INLINE Segment operator[](int64_t index) const {
+    const int32_t* row = rows + 4 * index;
+    const Segment s{row[0], row[1], row[2], row[3]};
+    const bool inside = s.query >= 0 && s.queries >= 0 && s.key >= 0 && s.keys >= 0 && s.query + s.queries <= tokens &&
+                        s.key + s.keys <= keys;
+    return inside ? s : Segment{0, 0, 0, 0};
+  }
+};
+
+struct Heads {
+  int64_t heads, kvHeads, headDim;
+  GRAFT_INLINE int64_t kvHeadOf(int64_t h) const { return h * kvHeads / heads; }
+  /** The heads of kv head c are [first(c), first(c + 1)). */
+  GRAFT_INLINE int64_t first(int64_t c) const { return ceilDiv(c * heads, kvHeads); }
+  /** The most heads that one kv head has. */
+  GRAFT_INLINE int64_t group() const { return ceilDiv(heads, kvHeads); }
+};
+
+/** visit(first, end) for each maximal range of query rows that no segment names, in order. */
+template <class Visit>
+GRAFT_INLINE void eachUnnamed(const Segments& segments, const Visit& visit) {
+  int64_t row = 0, hint = 0;
+  while (row < segments.tokens) {
+    // The next segment in line mostly begins right here; otherwise all are searched.
+    bool named = false;
+    int64_t next = segments.tokens;
+    for (int64_t step = 0; step < segments.count && !named; step++) {
+      const int64_t index = (hint + step) % segments.count;
+      const Segment s = segments[index];
+      if (s.queries == 0) continue;
+      if (s.query <= row && row < s.query + s.queries) {
+        row = s.query + s.queries;
+        hint = index + 1;
+        named = true;
+      } else if (s.query > row) {
+        next = smaller(next, s.query);
+      }
+    }
+    if (named) continue;
+    visit(row, next);
+    row = next;
+  }
+}
+
+/**
+ * Attention is cut into tasks by size alone: a kv head of a segment and some of its rows, a row being a query with one of
+ * the heads of that kv head, so that keys and values are read once for all of them. Row r is query r / group and head
+ * r % group of the kv head's.
+ */
+struct Rows {
+  Segment segment;
+  int64_t kvHead, head, group;  // `group` heads from `head` on
+  int64_t begin, end;
+  GRAFT_INLINE int64_t query(int64_t r) const { return r / group; }
+  /** The row of q that row r lies in. */
+  GRAFT_INLINE int64_t token(int64_t r) const { return segment.query + r / group; }
+  GRAFT_INLINE int64_t headOf(int64_t r) const { return head + r % group; }
+  GRAFT_INLINE int64_t visible(int64_t r) const { return segment.visible(r / group); }
+};
+
+/** visit(rows, worker) in parallel for all rows of all segments, `together` rows a task. */
+template <class Visit>
+GRAFT_INLINE void eachRows(const Pool& pool, const Segments& segments, const Heads& heads, int64_t together, const Visit& visit) {
+  const auto tiles = [&](const Segment& s) { return ceilDiv(s.queries * heads.group(), together); };
+  int64_t count = 0;
+  for (int64_t i = 0; i < segments.count; i++) count += tiles(segments[i]) * heads.kvHeads;
+  pool.parallel(count, [&](int64_t task, int worker) {
+    int64_t index = 0, left = task;
+    for (; left >= tiles(segments[index]) * heads.kvHeads; index++) left -= tiles(segments[index]) * heads.kvHeads;
+    const Segment segment = segments[index];
+    const int64_t c = left % heads.kvHeads, head = heads.first(c), group = heads.first(c + 1) - head;
+    // The last rows see the most keys: they go first, so that no worker begins a long task at the end.
+    const int64_t tile = tiles(segment) - 1 - left / heads.kvHeads, rows = segment.queries * group;
+    const Rows part{segment, c, head, group, smaller(rows, tile * together), smaller(rows, (tile + 1) * together)};
+    if (part.begin < part.end) visit(part, worker);
+  });
+}
+
+/** A float array of `n` elements cut from a worker's scratch. */
+struct Scratch {
+  float* next;
+  GRAFT_INLINE float* take(int64_t n) {
+    float* taken = next;
+    next += ceilDiv(n, 16) * 16;  // 64-byte aligned
+    return taken;
+  }
+};
+
+}  // namespace GRAFT_ISA
+}  // namespace graft

@@ -1,0 +1,88 @@
+// Products of small matrices, the right one in a panel of two vectors' width: what attention is made of.
+//
+//   c [rows, kPanel] (+)= a [rows, depth] · b [depth, kPanel]
+//
+// b and c are panels: row after row of kPanel floats, 64-byte aligned. a is read element by element and broadcast, either
+// row-major (a[r · ld + k]) or transposed (a[k · ld + r]), so that nothing but the panels is ever packed. kTileRows rows
+// of c are in registers at a time: 12 accumulators where there are 16 registers, 16 where there are 32, which covers an
+// FMA's latency twice or four times a cycle. Every element of c is one chain of fma over k, whatever the tile it lies in.
+#pragma once
+
+#include <graft/simd.h>
+
+#if !GRAFT_SCALAR
+
+namespace graft {
+namespace GRAFT_ISA {
+
+constexpr int kPanel = 2 * kLanes;
+constexpr int kTileRows = kLanes == 8 ? 6 : 8;
+
+template <int Rows, bool transposed>
+GRAFT_INLINE void multiplyRows(float* c, const float* a, int64_t ld, const float* b, int64_t depth, bool accumulate) {
+  F32 low[Rows], high[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; r++) {
+    low[r] = accumulate ? load(c + r * kPanel) : splat(0);
+    high[r] = accumulate ? load(c + r * kPanel + kLanes) : splat(0);
+  }
+#pragma GCC unroll 2
+  for (int64_t k = 0; k < depth; k++) {
+    const F32 left = load(b + k * kPanel), right = load(b + k * kPanel + kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; r++) {
+      const F32 x = splat(transposed ? a[k * ld + r] : a[r * ld + k]);
+      low[r] = fma(x, left, low[r]);
+      high[r] = fma(x, right, high[r]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; r++) {
+    store(c + r * kPanel, low[r]);
+    store(c + r * kPanel + kLanes, high[r]);
+  }
+}
+
+template <bool transposed>
+[[maybe_unused]] static void multiply(float* c, const float* a, int64_t ld, const float* b, int64_t rows, int64_t depth, bool accumulate) {
+  int64_t r = 0;
+  const auto next = [&]() { return transposed ? a + r : a + r * ld; };
+  for (; r + kTileRows <= rows; r += kTileRows)
+    multiplyRows<kTileRows, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+  switch (rows - r) {
+    case 1: return multiplyRows<1, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 2: return multiplyRows<2, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 3: return multiplyRows<3, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 4: return multiplyRows<4, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 5: return multiplyRows<5, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+#if GRAFT_LANES != 8
+    case 6: return multiplyRows<6, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 7: return multiplyRows<7, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+#endif
+    default: return;
+  }
+}
+
+/** panel[i, lane] = factor · row(lane)[i] for i < n and lane < lanes; the other lanes are 0. */
+template <class Row>
+GRAFT_INLINE void packPanel(float* panel, int64_t n, int64_t lanes, float factor, const Row& row) {
+  if (lanes < kPanel) std::memset(panel, 0, size_t(n) * kPanel * sizeof(float));
+  for (int64_t lane = 0; lane < lanes; lane++) {
+    const auto* from = row(lane);
+    for (int64_t i = 0; i < n; i++) panel[i * kPanel + lane] = factor * widen(from[i]);
+  }
+}
+
+/** row(lane)[i] = panel[i, lane] · factors[lane] */
+template <class Row>
+GRAFT_INLINE void unpackPanel(const float* panel, int64_t n, int64_t lanes, const float* factors, const Row& row) {
+  for (int64_t lane = 0; lane < lanes; lane++) {
+    auto* to = row(lane);
+    for (int64_t i = 0; i < n; i++) narrow(panel[i * kPanel + lane] * factors[lane], to + i);
+  }
+}
+
+}  // namespace GRAFT_ISA
+}  // namespace graft
+
+#endif

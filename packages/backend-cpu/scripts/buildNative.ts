@@ -1,0 +1,129 @@
+/**
+ * Builds `prebuilt/<platform>-<arch>/graft.node` from `native/`: compiles what is stale, links, nothing else needed than
+ * a C++20 compiler. Objects are kept by the hash of compiler, flags, source and headers. Runs under Bun and Node ≥ 22.18.
+ */
+import { spawn, spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { availableParallelism } from "node:os"
+import { dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { type Compiler, findCompiler } from "./findCompiler.ts"
+import { nativeUnits, type Unit } from "./nativeUnits.ts"
+
+const hashOf = (...parts: ReadonlyArray<string>): string =>
+  parts.reduce((hash, part) => hash.update(`${part.length}:`).update(part), createHash("sha256")).digest("hex").slice(0, 24)
+
+/** Runs to the end; the output is returned, not shown, so that parallel compilations do not mix. */
+const run = (command: ReadonlyArray<string>): Promise<{ readonly ok: boolean; readonly output: string }> =>
+  new Promise((resolve, reject) => {
+    const [program = "", ...args] = command
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] })
+    let output = ""
+    child.stdout.on("data", (chunk) => { output += chunk })
+    child.stderr.on("data", (chunk) => { output += chunk })
+    child.on("error", reject)
+    child.on("close", (code) => resolve({ ok: code === 0, output }))
+  })
+
+/**
+ * Symbols that a kernel object would share with the same file compiled for another instruction set (weak ones, and
+ * global ones outside its namespace): the linker keeps one copy, perhaps of instructions that the machine lacks.
+ */
+const sharedSymbols = (object: string, isa: string): ReadonlyArray<string> => {
+  const listing = spawnSync("nm", ["--defined-only", object], { encoding: "utf8" })
+  if (listing.status !== 0) return [] // no nm here: the check is the developers', not the user's
+  return listing.stdout.split("\n").flatMap((line) => {
+    const [, kind, symbol] = /^[0-9a-f]+ (\w) (\S+)$/.exec(line) ?? []
+    if (kind === undefined || symbol === undefined || !/[TWVuBDRi]/.test(kind)) return []
+    return symbol.includes(`5graft${isa.length}${isa}`) ? [] : [symbol]
+  })
+}
+
+const compile = async (compiler: Compiler, unit: Unit, object: string): Promise<void> => {
+  const partial = `${object}.partial`
+  const { ok, output } = await run([...compiler.command, ...unit.flags, "-c", unit.path, "-o", partial])
+  if (output !== "") process.stderr.write(output)
+  if (!ok) throw new Error(`${unit.path} does not compile (${unit.name})`)
+  const shared = unit.isa === undefined ? [] : sharedSymbols(partial, unit.isa)
+  if (shared.length > 0) {
+    throw new Error(`${unit.path} (${unit.isa}) defines symbols that other instruction sets share: ${shared.join(", ")}; put them into namespace GRAFT_ISA, make them static, or GRAFT_INLINE (see kernel.h)`)
+  }
+  renameSync(partial, object)
+}
+
+/** Only the module's entry points leave the library: its C++ runtime must not meet the host program's. */
+const linkFlags = (platform: string, exportsFile: string): ReadonlyArray<string> =>
+  platform === "darwin"
+    ? ["-bundle", "-undefined", "dynamic_lookup"]
+    : ["-shared", "-static-libstdc++", "-static-libgcc", "-pthread", "-ldl", `-Wl,--version-script=${exportsFile}`, "-Wl,-z,defs,-z,now", "-Wl,--unresolved-symbols=ignore-in-object-files"]
+
+const link = async (compiler: Compiler, objects: ReadonlyArray<string>, cache: string, target: string): Promise<void> => {
+  const exportsFile = join(cache, "exports.map")
+  writeFileSync(exportsFile, "{ global: napi_register_module_v1; node_api_module_get_api_version_v1; local: *; };\n")
+  mkdirSync(dirname(target), { recursive: true })
+  const partial = `${target}.${process.pid}.partial`
+  const { ok, output } = await run([...compiler.command, "-o", partial, ...objects, ...linkFlags(compiler.platform, exportsFile)])
+  if (output !== "") process.stderr.write(output)
+  if (!ok) throw new Error("the native library does not link")
+  renameSync(partial, target) // a process that has the old file loaded keeps it
+}
+
+const build = async (): Promise<void> => {
+  const root = join(dirname(fileURLToPath(import.meta.url)), "..")
+  const compiler = findCompiler()
+  const name = `${compiler.platform}-${compiler.arch}`
+  const cache = join(root, ".cache/native", name)
+  mkdirSync(cache, { recursive: true })
+  const headers = join(dirname(createRequire(import.meta.url).resolve("node-api-headers/package.json")), "include")
+  const generated = join(cache, "builtIns.cc")
+  const units = nativeUnits(join(root, "native"), headers, compiler.arch, generated)
+  for (const unit of units) if (unit.path === generated) writeFileSync(generated, unit.source)
+
+  const texts = new Map<string, string>()
+  const textOf = (path: string): string => {
+    const text = texts.get(path) ?? readFileSync(path, "utf8")
+    texts.set(path, text)
+    return text
+  }
+  const compilerKey = hashOf(...compiler.command, compiler.version)
+  const objects = units.map((unit) =>
+    join(cache, `${unit.name}.${hashOf(compilerKey, ...unit.flags, unit.source, ...unit.headers.flatMap((path) => [path, textOf(path)]))}.o`))
+
+  const stale = units.flatMap((unit, i) => existsSync(objects[i] ?? "") ? [] : [{ unit, object: objects[i] ?? "" }])
+  const started = performance.now()
+  let next = 0
+  const worker = async (): Promise<void> => {
+    for (let job = stale[next++]; job !== undefined; job = stale[next++]) {
+      try { await compile(compiler, job.unit, job.object) } catch (error) {
+        next = stale.length // the others finish what they have begun
+        throw error
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.max(1, availableParallelism()) }, worker))
+
+  const target = join(root, "prebuilt", name, "graft.node")
+  const linked = join(cache, "linked")
+  const key = hashOf(compilerKey, ...objects, readFileSync(fileURLToPath(import.meta.url), "utf8"))
+  if (stale.length === 0 && existsSync(target) && existsSync(linked) && readFileSync(linked, "utf8") === key) {
+    console.log(`native library is up to date: prebuilt/${name}/graft.node`)
+    return
+  }
+  await link(compiler, objects, cache, target)
+  writeFileSync(linked, key)
+  const kept = new Set(objects)
+  for (const file of readdirSync(cache)) {
+    if (/\.(o|partial)$/.test(file) && !kept.has(join(cache, file))) rmSync(join(cache, file), { force: true })
+  }
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  console.log(`built prebuilt/${name}/graft.node: ${stale.length} of ${units.length} objects compiled in ${seconds} s (${compiler.version})`)
+}
+
+try {
+  await build()
+} catch (error) {
+  console.error(`build:native: ${error instanceof Error ? error.message : String(error)}`)
+  process.exitCode = 1
+}
