@@ -4,7 +4,7 @@
  */
 export interface Message {
   readonly role: string
-  readonly content: string | null
+  readonly content: string
   /** Whatever else the template may read: `tool_calls`, `name`, `reasoning_content`, … */
   readonly [key: string]: unknown
 }

@@ -159,8 +159,8 @@ const withSpecials = (
 }
 
 /** A turn without words that calls no tool either. */
-const isEmptyTurn = (message: { readonly content: string | null; readonly [key: string]: unknown }): boolean =>
-  (message.content ?? "").trim() === "" && message["tool_calls"] === undefined
+const isEmptyTurn = (message: { readonly content: string; readonly [key: string]: unknown }): boolean =>
+  message.content.trim() === "" && message["tool_calls"] === undefined
 
 const splitWords = (words: Int32Array, limit: number): ReadonlyArray<Int32Array> => {
   const parts: Array<Int32Array> = []

@@ -56,10 +56,10 @@ const readTurn = (turn: unknown, i: number, column: Column): Message => {
   return { role, content: contentOf(content, i, column), ...rest }
 }
 
-/** A text, nothing (a turn that only calls tools), or parts that are all text, which are joined. */
-const contentOf = (content: unknown, i: number, column: Column): string | null => {
+/** A text, or parts that are all text, which are joined. Nothing (a turn that only calls tools) is an empty text: templates take that. */
+const contentOf = (content: unknown, i: number, column: Column): string => {
   if (typeof content === "string") return content
-  if (content === undefined || content === null) return null
+  if (content === undefined || content === null) return ""
   if (!Array.isArray(content)) throw invalid(column, `turn ${i + 1} has content ${describe(content)}; wanted a text`)
   return content
     .map((part: unknown) => {

@@ -44,7 +44,7 @@ describe("columns", () => {
       kind: "messages",
       messages: [
         { role: "user", content: "ab", name: "Ann" },
-        { role: "assistant", content: null, tool_calls: [1] }
+        { role: "assistant", content: "", tool_calls: [1] }
       ],
       answersFrom: 0,
       tools: [{ name: "f" }]

@@ -91,6 +91,32 @@ test("a template that rewrites earlier turns and opens the reasoning itself", ()
   assert.deepEqual(learnt(forgetful, messages), ["hello<|end|>", "so</think>ciao<|end|>"])
 })
 
+test("a template that gives the last answer an empty reasoning, and earlier ones none, also around tool calls", () => {
+  const reasoning = jinjaTemplate(
+    `{%- for m in messages %}
+      {{- '<|im_start|>' + m.role + '\n' }}
+      {%- if m.role == 'assistant' and loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}
+      {{- m.content }}
+      {%- for call in m.tool_calls or [] %}{{- ('\n' if m.content else '') + '<tool_call>' + call + '</tool_call>' }}{%- endfor %}
+      {{- '<|im_end|>\n' }}
+    {%- endfor %}
+    {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}`
+  )
+  const messages: ReadonlyArray<Message> = [
+    { role: "user", content: "weather" },
+    { role: "assistant", content: "", tool_calls: ["w"] },
+    { role: "tool", content: "sunny" },
+    { role: "assistant", content: "fine", tool_calls: ["v"] },
+    { role: "user", content: "bye" },
+    { role: "assistant", content: "ciao" }
+  ]
+  assert.deepEqual(learnt(reasoning, messages), [
+    "<tool_call>w</tool_call><|im_end|>",
+    "fine\n<tool_call>v</tool_call><|im_end|>",
+    "<think>\n\n</think>\n\nciao<|im_end|>"
+  ])
+})
+
 test("a template that refuses a beginning of the conversation", () => {
   assert.deepEqual(learnt(alternating, turns("hi", "hello", "bye", "ciao")), [" hello</s>", " ciao</s>"])
   assert.throws(() => pieces(alternating, turns("hi", "hello").slice(1)), /roles must alternate/)

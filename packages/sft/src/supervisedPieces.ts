@@ -83,16 +83,22 @@ const spanOf = (
   turn: number,
   whole: string
 ): readonly [number, number] => {
-  const content = messages[turn]!.content ?? ""
   const prompt = attempt(() => render(messages.slice(0, turn), true))
   const upTo = turn === messages.length - 1 ? whole : attempt(() => render(messages.slice(0, turn + 1), false))
-  const begins = prompt !== undefined && whole.startsWith(prompt)
-  if (begins && upTo?.startsWith(prompt) === true && whole.startsWith(upTo)) {
-    const said = upTo.slice(prompt.length)
-    const end = endOfTurn(said, content)
-    return [prompt.length, prompt.length + end]
+  if (prompt === undefined || !whole.startsWith(prompt)) return spanByMark(render, messages, turn, whole, undefined)
+  const start = prompt.length
+  if (upTo?.startsWith(prompt) === true) {
+    const { content } = messages[turn]!
+    const said = upTo.slice(start, start + endOfTurn(upTo.slice(start), content))
+    // Where the template rewrites earlier turns it drops their beginning, the reasoning: what is left is an end of `said`
+    // that still has the last letters of the answer.
+    const furthest = Math.max(0, said.lastIndexOf(content.trim().slice(-3)))
+    for (let cut = 0; cut <= furthest && cut < said.length; cut++) {
+      const left = said.slice(cut)
+      if (whole.startsWith(left, start)) return [start, start + left.length]
+    }
   }
-  return markedSpan(render, messages, turn, whole, begins ? prompt.length : undefined)
+  return spanByMark(render, messages, turn, whole, start)
 }
 
 /** How much of a turn's text is the answer and the mark that ends it. Without such a mark the white space is all that ends it. */
@@ -106,7 +112,7 @@ const endOfTurn = (said: string, content: string): number => {
 // A word that no template looks for; letters only, so that no filter of a template changes it.
 const placeholder = "GraftPlaceholderZqxj"
 
-const markedSpan = (
+const spanByMark = (
   render: Render,
   messages: ReadonlyArray<Message>,
   turn: number,
