@@ -23,8 +23,8 @@ export interface SafetensorsTensor {
   /** Where its bytes begin, counted from the start of the file. */
   readonly offset: number
   readonly bytes: number
-  /** The raw little-endian bytes, read now. */
-  readonly read: () => Uint8Array
+  /** The raw little-endian bytes, read now: `count` from byte `start` of the tensor on, all of them when left out. */
+  readonly read: (start?: number, count?: number) => Uint8Array
 }
 
 /** A tensor that Graft computes with; core's `SourceTensor`. */
@@ -113,7 +113,7 @@ export const parseSafetensors = (source: ByteSource): SafetensorsFile => {
 
 const computeTensor = (source: ByteSource, tensor: SafetensorsTensor | undefined): ComputeTensor | undefined => {
   if (tensor === undefined) return undefined
-  const { name, shape, read, offset, bytes } = tensor
+  const { name, shape, offset, bytes } = tensor
   const dtype = computeDtypeOf(tensor.dtype)
   if (dtype === undefined)
     throw new SafetensorsError({
@@ -124,7 +124,7 @@ const computeTensor = (source: ByteSource, tensor: SafetensorsTensor | undefined
     name,
     dtype,
     shape,
-    read,
+    read: () => tensor.read(),
     ...(source.path === undefined ? {} : { file: { path: source.path, offset, bytes } })
   }
 }
@@ -185,5 +185,16 @@ const readEntry = (
     return fail(`${where} is ${dtype} [${shape.join(", ")}], which does not take the ${end - first} bytes it is given`)
   const offset = begin + first
   const bytes = end - first
-  return { name, dtype, shape, offset, bytes, read: () => source.read(offset, bytes) }
+  return {
+    name,
+    dtype,
+    shape,
+    offset,
+    bytes,
+    read: (start = 0, count = bytes - start) => {
+      if (!(start >= 0 && count >= 0 && start + count <= bytes))
+        throw new RangeError(`read: bytes [${start}, ${start + count}) of tensor ${name}, which has ${bytes}`)
+      return source.read(offset + start, count)
+    }
+  }
 }

@@ -1,0 +1,108 @@
+/** A Llama's description from a GGUF's metadata (docs/gguf.md, "LLM"; llama.cpp, src/llama-model.cpp, load_hparams). */
+import { fromBf16, fromF16 } from "@graft/core"
+import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
+import type { LlamaConfig, RopeScaling } from "../config/LlamaConfig.ts"
+import { makeConfig } from "../config/makeConfig.ts"
+import type { GgufFile, GgufTensor, GgufValue } from "./parseGguf.ts"
+
+export const ggufArchitectures: ReadonlyArray<string> = ["llama"]
+
+/** @throws ConfigError | UnknownArchitecture */
+export const ggufConfig = (file: GgufFile): LlamaConfig => {
+  const { path, metadata, tensors } = file
+  const fail = (what: string): never => {
+    throw new ConfigError({ message: `${path} does not describe a Llama: ${what}`, path })
+  }
+  const parts = metadata.get("split.count")
+  if (typeof parts === "number" && parts > 1)
+    return fail(`it is one of ${parts} parts of a split file. Join them first (llama-gguf-split --merge)`)
+  const architecture = String(metadata.get("general.architecture") ?? "(none)")
+  const type = metadata.get("general.type") ?? "model"
+  if (type !== "model") return fail(`it is of the type ${JSON.stringify(type)}, not a model`)
+  if (!ggufArchitectures.includes(architecture))
+    throw new UnknownArchitecture({ path, architecture, known: ggufArchitectures })
+  const get = (key: string): GgufValue | undefined => metadata.get(`${architecture}.${key}`)
+  const number = (key: string): number | undefined => {
+    const value = get(key)
+    if (value === undefined) return undefined
+    // Per-layer lists occur; a Llama's layers are all alike.
+    const same = isNumbers(value) && value.length > 0 && value.every((item) => item === value[0]) ? value[0] : value
+    return typeof same === "number" ? same : fail(`${architecture}.${key} is not one number for all layers`)
+  }
+  const required = (key: string): number => number(key) ?? fail(`it has no ${architecture}.${key}`)
+
+  const heads = required("attention.head_count")
+  const hiddenSize = required("embedding_length")
+  const headDim = number("attention.key_length") ?? hiddenSize / heads
+  const valueDim = number("attention.value_length") ?? headDim
+  const rotary = number("rope.dimension_count") ?? headDim
+  if (valueDim !== headDim || rotary !== headDim)
+    return fail(
+      `heads have ${headDim} numbers, of values ${valueDim}, of which ${rotary} are turned; all three must agree`
+    )
+  const experts = number("expert_count") ?? 0
+  if (experts > 0) return fail(`it is a mixture of ${experts} experts, which is not supported`)
+  const embedding = tensors.get("token_embd.weight")
+  const tokens = metadata.get("tokenizer.ggml.tokens")
+  const vocabularySize =
+    embedding?.shape[0] ?? number("vocab_size") ?? (Array.isArray(tokens) ? tokens.length : undefined)
+
+  const bos = metadata.get("tokenizer.ggml.bos_token_id")
+  const eos = ["eos", "eot", "eom"].map((kind) => metadata.get(`tokenizer.ggml.${kind}_token_id`))
+  return makeConfig(path, {
+    hiddenSize,
+    intermediateSize: required("feed_forward_length"),
+    layers: required("block_count"),
+    heads,
+    kvHeads: number("attention.head_count_kv") ?? heads,
+    headDim,
+    vocabularySize,
+    maxPositions: required("context_length"),
+    ropeTheta: number("rope.freq_base") ?? 10_000,
+    ropeScaling: scaling(file, get, fail),
+    rmsNormEpsilon: required("attention.layer_norm_rms_epsilon"),
+    tieWordEmbeddings: !tensors.has("output.weight"),
+    attentionBias: tensors.has("blk.0.attn_q.bias"),
+    mlpBias: tensors.has("blk.0.ffn_gate.bias"),
+    ...(bos === undefined ? {} : { bosTokenId: bos }),
+    eosTokenIds: [...new Set(eos.filter((id) => id !== undefined))]
+  })
+}
+
+const isNumbers = (value: GgufValue): value is Uint32Array | Int32Array =>
+  value instanceof Uint32Array || value instanceof Int32Array
+
+const scaling = (
+  file: GgufFile,
+  get: (key: string) => GgufValue | undefined,
+  fail: (what: string) => never
+): RopeScaling => {
+  const frequencies = file.tensors.get("rope_freqs.weight")
+  if (frequencies !== undefined) return { type: "factors", factors: [...floatsOf(frequencies, fail)] }
+  const type = get("rope.scaling.type") ?? "none"
+  const factor = get("rope.scaling.factor") ?? get("rope.scale_linear")
+  if (type === "none" && get("rope.scale_linear") === undefined) return { type: "none" }
+  if ((type === "linear" || type === "none") && typeof factor === "number")
+    return factor === 1 ? { type: "none" } : { type: "linear", factor }
+  return fail(
+    `its rotary embedding is scaled by ${JSON.stringify(type)}, factor ${String(factor)}; none and linear are known`
+  )
+}
+
+/** A small float tensor whole: rope_freqs has at most a few hundred numbers. */
+const floatsOf = (tensor: GgufTensor, fail: (what: string) => never): Float32Array => {
+  if (tensor.bytes > 1 << 16)
+    return fail(`${tensor.name} has ${tensor.bytes} bytes, far more than a head's frequencies`)
+  const bytes = tensor.read()
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const count = bytes.byteLength / tensor.type.bytes
+  const at: Readonly<Record<string, (i: number) => number>> = {
+    F32: (i) => view.getFloat32(4 * i, true),
+    F16: (i) => fromF16(view.getUint16(2 * i, true)),
+    BF16: (i) => fromBf16(view.getUint16(2 * i, true))
+  }
+  const read = at[tensor.type.name]
+  return read === undefined
+    ? fail(`${tensor.name} is stored as ${tensor.type.name}; F32, F16 or BF16 is wanted`)
+    : Float32Array.from({ length: count }, (_, i) => read(i))
+}

@@ -1,0 +1,66 @@
+/**
+ * A GGUF's tensors as a folder's: Hugging Face's names and row order, quantised blocks as f32. Each tensor is read and
+ * converted when it is asked for, a few megabytes of blocks at a time.
+ */
+import type { SourceTensor, TensorFile } from "@graft/core"
+import type { LlamaConfig } from "../config/LlamaConfig.ts"
+import { dequantizable, dequantize } from "./dequantize.ts"
+import { GgufError } from "./GgufError.ts"
+import { huggingFaceName } from "./ggufNames.ts"
+import type { GgufFile, GgufTensor } from "./parseGguf.ts"
+import { undoRotaryOrder } from "./rotaryRows.ts"
+
+/** Blocks converted at a time: about this many bytes of the file. */
+const CHUNK = 4 << 20
+
+const plain: Readonly<Record<string, "f32" | "f16" | "bf16">> = { F32: "f32", F16: "f16", BF16: "bf16" }
+
+/** @throws GgufError for a storage format that cannot be read, naming it and every tensor that has it */
+export const ggufTensors = (file: GgufFile, config: LlamaConfig): TensorFile => {
+  const tensors = new Map<string, SourceTensor>()
+  const unreadable = new Map<string, Array<string>>()
+  for (const tensor of file.tensors.values()) {
+    const name = huggingFaceName(tensor.name)
+    if (name === undefined) continue
+    const type = tensor.type.name
+    if (plain[type] === undefined && !dequantizable.includes(type))
+      unreadable.set(type, [...(unreadable.get(type) ?? []), tensor.name])
+    else tensors.set(name, sourceTensor(file.path, name, tensor, config.headDim))
+  }
+  if (unreadable.size > 0)
+    throw new GgufError({
+      message: `${file.path} holds ${[...unreadable].map(([type, names]) => `${names.length} tensors as ${type} (${names[0]}${names.length > 1 ? ", …" : ""})`).join(" and ")}; Graft reads ${[...Object.keys(plain), ...dequantizable].join(", ")}. Take the file in one of these, or the original folder.`,
+      path: file.path
+    })
+  return { names: [...tensors.keys()], get: (name) => tensors.get(name) }
+}
+
+const sourceTensor = (path: string, name: string, tensor: GgufTensor, headDim: number): SourceTensor => {
+  const { shape, type } = tensor
+  const rotary = /\.self_attn\.[qk]_proj\./.test(name)
+  const rows = shape[0] ?? 1
+  // A head that does not divide the rows is a wrong shape: `checkWeights` says so, with all the others.
+  const reorder = (bytes: Uint8Array): Uint8Array =>
+    rotary && rows % headDim === 0 ? undoRotaryOrder(bytes, rows, headDim) : bytes
+  const dtype = plain[type.name]
+  if (dtype === undefined) return { name, shape, dtype: "f32", read: () => reorder(dequantizeAll(tensor)) }
+  return {
+    name,
+    shape,
+    dtype,
+    read: () => reorder(tensor.read()),
+    ...(rotary ? {} : { file: { path, offset: tensor.offset, bytes: tensor.bytes } })
+  }
+}
+
+const dequantizeAll = (tensor: GgufTensor): Uint8Array => {
+  const { type, bytes } = tensor
+  const out = new Float32Array((bytes / type.bytes) * type.elements)
+  const step = Math.max(1, Math.floor(CHUNK / type.bytes))
+  for (let block = 0; block * type.bytes < bytes; block += step) {
+    const count = Math.min(step, bytes / type.bytes - block)
+    const into = out.subarray(block * type.elements, (block + count) * type.elements)
+    dequantize(type.name, into, tensor.read(block * type.bytes, count * type.bytes))
+  }
+  return new Uint8Array(out.buffer)
+}

@@ -1,0 +1,26 @@
+export {
+  type ChatMessage,
+  type ChatPiece,
+  type ChatTemplate,
+  ChatTemplateError,
+  chatTemplate,
+  type RenderOptions,
+  type TemplateTokens
+} from "./chat/ChatTemplate.ts"
+export { ConfigError, UnknownArchitecture } from "./config/ConfigError.ts"
+export { decodeHuggingFace } from "./config/decodeHuggingFace.ts"
+export { inverseFrequencies } from "./config/inverseFrequencies.ts"
+export { LlamaConfig, type Quantization, type RopeScaling } from "./config/LlamaConfig.ts"
+export { checkWeights, WeightsMismatch } from "./folder/checkWeights.ts"
+export { describe, parameterCount } from "./folder/describe.ts"
+export { type ExpectedTensor, expectedTensors } from "./folder/expectedTensors.ts"
+export { type OpenError, type OpenedModel, openModel } from "./folder/openModel.ts"
+export { GgufError } from "./gguf/GgufError.ts"
+export { type GgmlType, ggmlTypes } from "./gguf/ggmlTypes.ts"
+export { ggufConfig } from "./gguf/ggufConfig.ts"
+export { ggufTensors } from "./gguf/ggufTensors.ts"
+export { type GgufArray, type GgufFile, type GgufTensor, type GgufValue, parseGguf } from "./gguf/parseGguf.ts"
+export { folderTokenizer } from "./tokenizer/folderTokenizer.ts"
+export { ggufTokenizer } from "./tokenizer/ggufTokenizer.ts"
+export { StreamDecoder } from "./tokenizer/StreamDecoder.ts"
+export { type Tokenizer, TokenizerError } from "./tokenizer/Tokenizer.ts"

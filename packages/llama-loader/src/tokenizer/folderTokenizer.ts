@@ -1,0 +1,149 @@
+/**
+ * The tokenizer of a Hugging Face folder: tokenizer.json, run by @huggingface/tokenizers, with what tokenizer_config.json and
+ * special_tokens_map.json add. Decoding is our own, from the bytes of each token, so that generated text can be shown as it
+ * comes.
+ */
+import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers"
+import { Schema } from "effect"
+import { byteLevelBytes } from "./byteLevel.ts"
+import { endsOfTurn } from "./endsOfTurn.ts"
+import { makeTokenizer, type Tokenizer, TokenizerError } from "./Tokenizer.ts"
+
+const TokenId = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 2 ** 24 }, { message: "expected a token id" }))
+const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
+const AddedToken = Schema.Struct({ id: TokenId, content: Schema.String, special: optional(Schema.Boolean) })
+
+/** What is read of tokenizer.json here; the library reads the rest. */
+const TokenizerJson = Schema.Struct({
+  added_tokens: optional(Schema.Array(AddedToken)),
+  decoder: optional(
+    Schema.Struct({ type: Schema.String, decoders: optional(Schema.Array(Schema.Struct({ type: Schema.String }))) })
+  ),
+  normalizer: optional(Schema.Unknown),
+  pre_tokenizer: optional(Schema.Unknown),
+  model: Schema.Struct({ type: optional(Schema.String), vocab: Schema.Record(Schema.String, TokenId) })
+})
+const decodeJson = Schema.decodeUnknownSync(TokenizerJson)
+
+/** A token by its text, as a string or as an object with `content`. */
+const Named = optional(Schema.Union([Schema.String, Schema.Struct({ content: Schema.String })]))
+const TokenizerConfig = Schema.Struct({
+  bos_token: Named,
+  eos_token: Named,
+  tokenizer_class: optional(Schema.String),
+  add_bos_token: optional(Schema.Boolean),
+  add_eos_token: optional(Schema.Boolean),
+  added_tokens_decoder: optional(
+    Schema.Record(Schema.String, Schema.Struct({ content: Schema.String, special: optional(Schema.Boolean) }))
+  )
+})
+const decodeConfig = Schema.decodeUnknownSync(TokenizerConfig)
+const decodeMap = Schema.decodeUnknownSync(Schema.Struct({ bos_token: Named, eos_token: Named }))
+
+export interface TokenizerFiles {
+  /** tokenizer.json's path, for messages. */
+  readonly path: string
+  /** The three files as parsed JSON; the latter two may be absent. */
+  readonly tokenizer: unknown
+  readonly config: unknown
+  readonly specialTokensMap: unknown
+}
+
+/** @throws TokenizerError */
+export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: TokenizerFiles): Tokenizer => {
+  const fail = (what: string): never => {
+    throw new TokenizerError({ message: `${path} cannot be used: ${what}`, path })
+  }
+  const attempt = <A>(what: string, act: () => A): A => {
+    try {
+      return act()
+    } catch (cause) {
+      return fail(`${what}${cause instanceof Error ? cause.message : String(cause)}`)
+    }
+  }
+  const json = attempt("", () => decodeJson(tokenizer))
+  const settings = attempt("beside it, tokenizer_config.json: ", () => decodeConfig(config ?? {}))
+  const map = attempt("beside it, special_tokens_map.json: ", () => decodeMap(specialTokensMap ?? {}))
+
+  const added = new Map((json.added_tokens ?? []).map((token) => [token.id, token]))
+  const extra: Array<Record<string, unknown>> = []
+  for (const [id, token] of Object.entries(settings.added_tokens_decoder ?? {})) {
+    if (added.has(Number(id)) || !/^\d{1,8}$/.test(id)) continue
+    added.set(Number(id), { id: Number(id), content: token.content, special: token.special ?? false })
+    extra.push({ ...token, id: Number(id) })
+  }
+  const raw = tokenizer as Readonly<Record<string, unknown>> // an object: it has been decoded
+  const library = attempt("", () => {
+    const defaults = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null }
+    return new HuggingFaceTokenizer(
+      { ...defaults, ...raw, added_tokens: [...((raw["added_tokens"] as ReadonlyArray<unknown>) ?? []), ...extra] },
+      {}
+    )
+  })
+
+  const texts: Array<string> = []
+  for (const [token, id] of Object.entries(json.model.vocab)) texts[id] = token
+  for (const { id, content } of added.values()) texts[id] = content
+  const idOf = (name: string | { readonly content: string } | null | undefined): number | undefined =>
+    name == null ? undefined : library.token_to_id(typeof name === "string" ? name : name.content)
+  const specials = new Map<string, number>()
+  for (const { id, content, special } of added.values()) if (special === true) specials.set(content, id)
+  const bosId = idOf(settings.bos_token ?? map.bos_token)
+  const eosId = idOf(settings.eos_token ?? map.eos_token)
+  const ends = [...specials].filter(([name]) => endsOfTurn.has(name)).map(([, id]) => id)
+  const kinds = [json.decoder?.type, ...(json.decoder?.decoders ?? []).map((decoder) => decoder.type)]
+  const bytesOf = pieceReader(kinds, fail)
+  return makeTokenizer({
+    pieces: Array.from({ length: texts.length }, (_, id) =>
+      texts[id] === undefined ? new Uint8Array(0) : added.has(id) ? utf8.encode(texts[id]) : bytesOf(texts[id])
+    ),
+    specials,
+    bosId,
+    eosId,
+    stopIds: [...new Set([...(eosId === undefined ? [] : [eosId]), ...ends])],
+    spacePrefix: !kinds.includes("ByteLevel") && putsSpaceFirst(json),
+    encode: encoder(library, settings, bosId, eosId)
+  })
+}
+
+const utf8 = new TextEncoder()
+
+/** How a token's text becomes bytes, by the kinds of decoders that the file names. */
+const pieceReader = (
+  kinds: ReadonlyArray<string | undefined>,
+  fail: (what: string) => never
+): ((text: string) => Uint8Array) => {
+  if (kinds.includes("ByteLevel")) return byteLevelBytes
+  if (!kinds.some((kind) => kind === "ByteFallback" || kind === "Metaspace" || kind === "Replace"))
+    return fail(
+      `its decoder is ${kinds.filter((kind) => kind !== undefined).join(", ") || "absent"}; byte-level BPE and SentencePiece are known`
+    )
+  const hasBytes = kinds.includes("ByteFallback")
+  return (text) =>
+    hasBytes && /^<0x[0-9A-Fa-f]{2}>$/.test(text)
+      ? Uint8Array.of(Number.parseInt(text.slice(3, 5), 16))
+      : utf8.encode(text.replaceAll("▁", " "))
+}
+
+/** Whether the file's normaliser or pre-tokenizer writes a space before a text: one of them is named anywhere in it. */
+const putsSpaceFirst = (json: typeof TokenizerJson.Type): boolean => {
+  const text = JSON.stringify([json.normalizer, json.pre_tokenizer])
+  return /"type":"Prepend"/.test(text) || (/"type":"Metaspace"/.test(text) && !/"prepend_scheme":"never"/.test(text))
+}
+
+/** transformers' LlamaTokenizer builds its own template from the two settings; other classes follow the file. */
+const encoder = (
+  library: HuggingFaceTokenizer,
+  settings: typeof TokenizerConfig.Type,
+  bosId: number | undefined,
+  eosId: number | undefined
+): Tokenizer["encode"] => {
+  const plain = (text: string): Array<number> => library.encode(text, { add_special_tokens: false }).ids
+  const own = /^(Code)?LlamaTokenizer/.test(settings.tokenizer_class ?? "")
+  const { add_bos_token: addBos, add_eos_token: addEos } = settings
+  if (!own || (addBos == null && addEos == null))
+    return (text, { addSpecial }) => (addSpecial ? library.encode(text, { add_special_tokens: true }).ids : plain(text))
+  const before = (addBos ?? true) && bosId !== undefined ? [bosId] : []
+  const after = (addEos ?? false) && eosId !== undefined ? [eosId] : []
+  return (text, { addSpecial }) => (addSpecial ? [...before, ...plain(text), ...after] : plain(text))
+}
