@@ -107,14 +107,14 @@ class CommandQueue {
   uint64_t groupEnd_ = 0;
   bool drained_ = false;
 
-  // Shared.
+  // Shared: on its own line what changes with every command, then what is looked at with every command.
   alignas(64) std::atomic<uint64_t> completed_{0};
-  std::atomic<uint64_t> dropUntil_{0};
+  alignas(64) std::atomic<uint64_t> dropUntil_{0};
   std::atomic<uint64_t> uploadBytes_{0};
   std::atomic<bool> faulted_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> sleeping_{false};
-  std::mutex mutex_;
+  alignas(64) std::mutex mutex_;
   std::condition_variable wake_;
   Fault fault_;                                            // under mutex_
   std::optional<double> awaitedHost_;                      // under mutex_

@@ -23,8 +23,8 @@ bool spinFor(std::chrono::microseconds limit, const Ready& ready) {
   if (ready()) return true;
   const auto end = std::chrono::steady_clock::now() + limit;
   do {
-    for (int i = 0; i < 32; ++i) {
-      pause();
+    for (int i = 0; i < 8; ++i) {
+      for (int j = 0; j < 4; ++j) pause();  // who writes what is waited for needs its cache line too
       if (ready()) return true;
     }
   } while (std::chrono::steady_clock::now() < end);
