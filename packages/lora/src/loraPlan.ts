@@ -1,0 +1,170 @@
+/**
+ * LoRA as an adapter: says which parameters it wants, then replaces linears by path. It sees weights and paths only, so it
+ * works over any quantiser, and no quantiser knows of it.
+ */
+import {
+  type AdapterPlan,
+  type AdapterSegment,
+  addInto,
+  doraLinear,
+  doraNorm,
+  Graph,
+  type Linear,
+  loraLinear,
+  type ModelDescription,
+  normals,
+  type ParameterSpec,
+  siteOf,
+  Tensor,
+  uniforms,
+  type Weight
+} from "@graft/core"
+import { safetensorsLayout } from "@graft/safetensors"
+import { configFor } from "./adapterConfig.ts"
+import type { LoraOptions } from "./LoraOptions.ts"
+import { chosenLinears, patternValue, targetProblem } from "./targetModules.ts"
+
+export const rankOf = (path: string, { rank, rankPattern }: LoraOptions): number =>
+  patternValue(path, rankPattern, rank)
+/** s in y = Wx + s·BAx. */
+export const scaleOf = (path: string, options: LoraOptions): number => {
+  const rank = rankOf(path, options)
+  return patternValue(path, options.alphaPattern, options.alpha) / (options.rsLora ? Math.sqrt(rank) : rank)
+}
+
+/** A parameter's key in adapter_model.safetensors. */
+const PREFIX = "base_model.model."
+export const keyOf = (parameter: string): string =>
+  `${PREFIX}${parameter}${parameter.endsWith("magnitude_vector") ? "" : ".weight"}`
+
+/** Values by parameter path, of an adapter to start from. */
+export type SavedAdapter = ReadonlyMap<string, Float32Array>
+
+export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPlan => {
+  const { dropout, dora, init, seed } = options
+
+  const firstA = (path: string, rank: number, inner: number) => () => {
+    if (init === "gaussian") return normals(rank * inner, seed, siteOf(path)).map((v) => v / rank)
+    const bound = 1 / Math.sqrt(inner) // kaiming_uniform with a = √5
+    return uniforms(rank * inner, seed, siteOf(path)).map((u) => bound * (2 * u - 1))
+  }
+  const parameters = (model: ModelDescription): ReadonlyArray<ParameterSpec> =>
+    chosenLinears(model, options).flatMap(({ path, outFeatures, inFeatures }) => {
+      const rank = rankOf(path, options)
+      const spec = (name: string, shape: ReadonlyArray<number>, fresh: () => ArrayLike<number>): ParameterSpec => {
+        const values = saved?.get(`${path}.${name}`)
+        return {
+          path: `${path}.${name}`,
+          shape,
+          group: name,
+          decays: true,
+          init: values === undefined ? fresh : () => values
+        }
+      }
+      return [
+        spec("lora_A", [rank, inFeatures], firstA(path, rank, inFeatures)),
+        spec("lora_B", [outFeatures, rank], () => new Float32Array(outFeatures * rank)),
+        // Without a saved one, `bind` puts the norm of W there.
+        ...(dora ? [spec("lora_magnitude_vector", [outFeatures], () => new Float32Array(outFeatures))] : [])
+      ]
+    })
+
+  return {
+    check: (model, codec) => {
+      if (dora && dropout > 0) return "lora: DoRA with dropout is not defined here; set dropout to 0, or dora to false"
+      const problem = targetProblem(model, options)
+      if (problem !== undefined || saved === undefined) return problem
+      return savedProblem(parameters(model), saved, `${model.name} (${codec})`)
+    },
+    trainsBase: () => false,
+    parameters,
+    bind: (linears, parameter, scope) => {
+      const chosen = linears.under().filter(({ path }) => has(parameter, `${path}.lora_A`))
+      for (const { path } of chosen) {
+        linears.replace(path, ({ weight }): Linear => {
+          if (weight instanceof Tensor) throw new TypeError(`lora: ${path} is trained whole and cannot have an adapter`)
+          const a = parameter(`${path}.lora_A`)
+          const b = parameter(`${path}.lora_B`)
+          const scale = scaleOf(path, options)
+          const site = siteOf(path)
+          const segment = (x: Tensor): AdapterSegment => ({ start: 0, rows: x.rows, a, b, scale })
+          if (dora) {
+            const magnitude = parameter(`${path}.lora_magnitude_vector`)
+            const norms = cachedNorms(weight, path, scope.tensor([weight.outFeatures], `${path} ‖W‖²`))
+            using g = new Graph(scope.queue)
+            if (saved === undefined)
+              addInto(g, magnitude, doraNorm(g, weight, a, b, scale, norms), { width: 1, rows: weight.outFeatures })
+            return {
+              path,
+              weight,
+              forward: (graph, x) =>
+                graph.scoped(() =>
+                  doraLinear(graph, x, weight, segment(x), magnitude, doraNorm(graph, weight, a, b, scale, norms))
+                )
+            }
+          }
+          return {
+            path,
+            weight,
+            forward: (g, x, { rowKeys, seed: runSeed, step, training }) => {
+              const key =
+                training && dropout > 0 ? { dropout: { rate: dropout, seed: runSeed, step, site, rowKeys } } : {}
+              return loraLinear(g, x, weight, [{ ...segment(x), ...key }])
+            }
+          }
+        })
+      }
+    },
+    files: (values, model) => {
+      const tensors = values.map(({ path, shape, values: v }) => ({
+        name: keyOf(path),
+        dtype: "f32" as const,
+        shape,
+        read: () => new Uint8Array(v.buffer, v.byteOffset, v.byteLength)
+      }))
+      const { header, order } = safetensorsLayout(tensors)
+      const weights = new Uint8Array(header.byteLength + order.reduce((n, t) => n + t.read().byteLength, 0))
+      weights.set(header)
+      let at = header.byteLength
+      for (const t of order) {
+        weights.set(t.read(), at)
+        at += t.read().byteLength
+      }
+      const config = new TextEncoder().encode(`${JSON.stringify(configFor(options, model.name), null, 2)}\n`)
+      return [
+        { name: "adapter_model.safetensors", bytes: weights },
+        { name: "adapter_config.json", bytes: config }
+      ]
+    }
+  }
+}
+
+const has = (parameter: (path: string) => Tensor, path: string): boolean => {
+  try {
+    parameter(path)
+    return true
+  } catch {
+    return false
+  }
+}
+const cachedNorms = (weight: Weight, _path: string, norms: Tensor): Tensor => {
+  weight.rowNormsSquared(norms)
+  return norms
+}
+/** Every tensor of a saved adapter that does not fit this model, in one message. */
+const savedProblem = (wanted: ReadonlyArray<ParameterSpec>, saved: SavedAdapter, model: string): string | undefined => {
+  const problems = wanted.flatMap(({ path, shape }) => {
+    const values = saved.get(path)
+    const size = shape.reduce((a, b) => a * b, 1)
+    if (values === undefined) return [`${keyOf(path)} is missing`]
+    return values.length === size ? [] : [`${keyOf(path)} has ${values.length} elements, wanted [${shape}]`]
+  })
+  const known = new Set(wanted.map(({ path }) => path))
+  const extra = [...saved.keys()]
+    .filter((path) => !known.has(path))
+    .map((path) => `${keyOf(path)} belongs to no linear of the model`)
+  const all = [...problems, ...extra]
+  if (all.length === 0) return undefined
+  const shown = all.slice(0, 8).join("; ")
+  return `lora: the adapter does not fit ${model}: ${shown}${all.length > 8 ? `; and ${all.length - 8} more` : ""}`
+}

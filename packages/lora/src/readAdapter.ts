@@ -1,0 +1,68 @@
+/** Reads PEFT's adapter folder: adapter_config.json and adapter_model.safetensors. */
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { widen } from "@graft/core"
+import { openSafetensors } from "@graft/safetensors"
+import { Effect, Schema } from "effect"
+import { type AdapterConfig, AdapterConfigJson, optionsOf, unsupported } from "./adapterConfig.ts"
+import type { LoraOptions } from "./LoraOptions.ts"
+import type { SavedAdapter } from "./loraPlan.ts"
+
+/** An adapter folder that cannot be used, and why. */
+export class AdapterError extends Schema.TaggedError<AdapterError>()("AdapterError", {
+  path: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.path}: ${this.problem}`
+  }
+}
+export interface AdapterFolder {
+  readonly options: LoraOptions
+  readonly config: AdapterConfig
+  readonly values: SavedAdapter
+}
+const decode = Schema.decodeUnknownEffect(AdapterConfigJson, { errors: "all" })
+const KEY = /^base_model\.model\.(.+?)\.(lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?$/
+
+export const readAdapter = (folder: string): Effect.Effect<AdapterFolder, AdapterError> =>
+  Effect.gen(function* () {
+    const configPath = join(folder, "adapter_config.json")
+    const weightsPath = join(folder, "adapter_model.safetensors")
+    const fail = (path: string, problem: string) => new AdapterError({ path, problem })
+    const text = yield* Effect.tryPromise({
+      try: () => readFile(configPath, "utf8"),
+      catch: (e) =>
+        fail(
+          configPath,
+          `${e instanceof Error ? e.message : String(e)}; an adapter is a folder that PEFT or Graft saved`
+        )
+    })
+    const config = yield* Effect.mapError(decode(text), (e) => fail(configPath, e.message))
+    const problem = unsupported(config)
+    if (problem !== undefined) return yield* fail(configPath, problem)
+    const values = new Map<string, Float32Array>()
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const file = yield* Effect.mapError(openSafetensors(weightsPath), (e) => fail(weightsPath, e.message))
+        for (const key of file.names) {
+          const found = KEY.exec(key)
+          const tensor = yield* Effect.try({
+            try: () => file.get(key),
+            catch: (e) => fail(weightsPath, e instanceof Error ? e.message : String(e))
+          })
+          if (found === null || tensor === undefined)
+            return yield* fail(weightsPath, `${key} is no tensor of a LoRA adapter`)
+          values.set(
+            `${found[1]}.${found[2]}`,
+            yield* Effect.try({
+              try: () => widen(tensor.read(), tensor.dtype),
+              catch: (e) => fail(weightsPath, e instanceof Error ? e.message : String(e))
+            })
+          )
+        }
+        return undefined
+      })
+    )
+    return { options: optionsOf(config), config, values }
+  })
