@@ -13,7 +13,10 @@ import { type Compiler, findCompiler } from "./findCompiler.ts"
 import { nativeUnits, type Unit } from "./nativeUnits.ts"
 
 const hashOf = (...parts: ReadonlyArray<string>): string =>
-  parts.reduce((hash, part) => hash.update(`${part.length}:`).update(part), createHash("sha256")).digest("hex").slice(0, 24)
+  parts
+    .reduce((hash, part) => hash.update(`${part.length}:`).update(part), createHash("sha256"))
+    .digest("hex")
+    .slice(0, 24)
 
 /** Runs to the end; the output is returned, not shown, so that parallel compilations do not mix. */
 const run = (command: ReadonlyArray<string>): Promise<{ readonly ok: boolean; readonly output: string }> =>
@@ -21,8 +24,12 @@ const run = (command: ReadonlyArray<string>): Promise<{ readonly ok: boolean; re
     const [program = "", ...args] = command
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] })
     let output = ""
-    child.stdout.on("data", (chunk) => { output += chunk })
-    child.stderr.on("data", (chunk) => { output += chunk })
+    child.stdout.on("data", (chunk) => {
+      output += chunk
+    })
+    child.stderr.on("data", (chunk) => {
+      output += chunk
+    })
     child.on("error", reject)
     child.on("close", (code) => resolve({ ok: code === 0, output }))
   })
@@ -48,7 +55,9 @@ const compile = async (compiler: Compiler, unit: Unit, object: string): Promise<
   if (!ok) throw new Error(`${unit.path} does not compile (${unit.name})`)
   const shared = unit.isa === undefined ? [] : sharedSymbols(partial, unit.isa)
   if (shared.length > 0) {
-    throw new Error(`${unit.path} (${unit.isa}) defines symbols that other instruction sets share: ${shared.join(", ")}; put them into namespace GRAFT_ISA, make them static, or GRAFT_INLINE (see kernel.h)`)
+    throw new Error(
+      `${unit.path} (${unit.isa}) defines symbols that other instruction sets share: ${shared.join(", ")}; put them into namespace GRAFT_ISA, make them static, or GRAFT_INLINE (see kernel.h)`
+    )
   }
   renameSync(partial, object)
 }
@@ -57,14 +66,34 @@ const compile = async (compiler: Compiler, unit: Unit, object: string): Promise<
 const linkFlags = (platform: string, exportsFile: string): ReadonlyArray<string> =>
   platform === "darwin"
     ? ["-bundle", "-undefined", "dynamic_lookup"]
-    : ["-shared", "-static-libstdc++", "-static-libgcc", "-pthread", "-ldl", `-Wl,--version-script=${exportsFile}`, "-Wl,-z,defs,-z,now", "-Wl,--unresolved-symbols=ignore-in-object-files"]
+    : [
+        "-shared",
+        "-static-libstdc++",
+        "-static-libgcc",
+        "-pthread",
+        "-ldl",
+        `-Wl,--version-script=${exportsFile}`,
+        "-Wl,-z,defs,-z,now",
+        "-Wl,--unresolved-symbols=ignore-in-object-files"
+      ]
 
-const link = async (compiler: Compiler, objects: ReadonlyArray<string>, cache: string, target: string): Promise<void> => {
+const link = async (
+  compiler: Compiler,
+  objects: ReadonlyArray<string>,
+  cache: string,
+  target: string
+): Promise<void> => {
   const exportsFile = join(cache, "exports.map")
   writeFileSync(exportsFile, "{ global: napi_register_module_v1; node_api_module_get_api_version_v1; local: *; };\n")
   mkdirSync(dirname(target), { recursive: true })
   const partial = `${target}.${process.pid}.partial`
-  const { ok, output } = await run([...compiler.command, "-o", partial, ...objects, ...linkFlags(compiler.platform, exportsFile)])
+  const { ok, output } = await run([
+    ...compiler.command,
+    "-o",
+    partial,
+    ...objects,
+    ...linkFlags(compiler.platform, exportsFile)
+  ])
   if (output !== "") process.stderr.write(output)
   if (!ok) throw new Error("the native library does not link")
   renameSync(partial, target) // a process that has the old file loaded keeps it
@@ -89,14 +118,20 @@ const build = async (): Promise<void> => {
   }
   const compilerKey = hashOf(...compiler.command, compiler.version)
   const objects = units.map((unit) =>
-    join(cache, `${unit.name}.${hashOf(compilerKey, ...unit.flags, unit.source, ...unit.headers.flatMap((path) => [path, textOf(path)]))}.o`))
+    join(
+      cache,
+      `${unit.name}.${hashOf(compilerKey, ...unit.flags, unit.source, ...unit.headers.flatMap((path) => [path, textOf(path)]))}.o`
+    )
+  )
 
-  const stale = units.flatMap((unit, i) => existsSync(objects[i] ?? "") ? [] : [{ unit, object: objects[i] ?? "" }])
+  const stale = units.flatMap((unit, i) => (existsSync(objects[i] ?? "") ? [] : [{ unit, object: objects[i] ?? "" }]))
   const started = performance.now()
   let next = 0
   const worker = async (): Promise<void> => {
     for (let job = stale[next++]; job !== undefined; job = stale[next++]) {
-      try { await compile(compiler, job.unit, job.object) } catch (error) {
+      try {
+        await compile(compiler, job.unit, job.object)
+      } catch (error) {
         next = stale.length // the others finish what they have begun
         throw error
       }
@@ -118,7 +153,9 @@ const build = async (): Promise<void> => {
     if (/\.(o|partial)$/.test(file) && !kept.has(join(cache, file))) rmSync(join(cache, file), { force: true })
   }
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  console.log(`built prebuilt/${name}/graft.node: ${stale.length} of ${units.length} objects compiled in ${seconds} s (${compiler.version})`)
+  console.log(
+    `built prebuilt/${name}/graft.node: ${stale.length} of ${units.length} objects compiled in ${seconds} s (${compiler.version})`
+  )
 }
 
 try {

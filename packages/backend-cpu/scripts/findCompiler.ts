@@ -35,7 +35,9 @@ export const findCompiler = (): Compiler => {
     if (version === undefined || triple === undefined) continue
     const target = targetOf(triple)
     if (target.platform === triple || (target.arch !== "x64" && target.arch !== "arm64")) {
-      throw new Error(`${command.join(" ")} builds for ${triple}; backend-cpu supports x86-64 and arm64 on Linux and macOS`)
+      throw new Error(
+        `${command.join(" ")} builds for ${triple}; backend-cpu supports x86-64 and arm64 on Linux and macOS`
+      )
     }
     return { command, version, ...target }
   }

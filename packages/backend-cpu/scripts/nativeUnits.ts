@@ -30,21 +30,26 @@ const everywhere = ["-std=c++20", "-fPIC", "-fvisibility=hidden", "-ffp-contract
 const kernelFlags = ["-O3", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math"]
 
 const filesOf = (folder: string, suffix: string): ReadonlyArray<string> =>
-  readdirSync(folder).filter((name) => name.endsWith(suffix)).sort().map((name) => join(folder, name))
+  readdirSync(folder)
+    .filter((name) => name.endsWith(suffix))
+    .sort()
+    .map((name) => join(folder, name))
 
 const isasOf = (path: string, source: string): ReadonlyArray<string> => {
   const isas = /^\/\/ graft-isa:(.*)$/m.exec(source)?.[1]?.trim().split(/\s+/)
   if (isas === undefined) throw new Error(`${path}: no line "// graft-isa: scalar avx2 …" says what to compile it for`)
   const unknown = isas.filter((isa) => !allIsas.has(isa))
-  if (unknown.length > 0) throw new Error(`${path}: graft-isa names ${unknown.join(", ")}; known are ${[...allIsas].join(", ")}`)
+  if (unknown.length > 0)
+    throw new Error(`${path}: graft-isa names ${unknown.join(", ")}; known are ${[...allIsas].join(", ")}`)
   return isas
 }
 
 const tablesSource = (families: ReadonlyMap<string, ReadonlyArray<string>>): string => {
   const each = (line: (family: string, isa: string) => string): string =>
     [...families].flatMap(([isa, names]) => names.map((family) => line(family, isa))).join("\n")
-  const cases = [...families].map(([isa, names]) =>
-    `    case Isa::${isa}:\n${names.map((family) => `      ${isa}::register_${family}(registry);`).join("\n")}\n      break;`
+  const cases = [...families].map(
+    ([isa, names]) =>
+      `    case Isa::${isa}:\n${names.map((family) => `      ${isa}::register_${family}(registry);`).join("\n")}\n      break;`
   )
   return [
     "// Generated from kernels/*.cc.",
@@ -63,7 +68,12 @@ const tablesSource = (families: ReadonlyMap<string, ReadonlyArray<string>>): str
 }
 
 /** `generated` is where the tables' source will lie; it is not written here. */
-export const nativeUnits = (native: string, apiHeaders: string, arch: string, generated: string): ReadonlyArray<Unit> => {
+export const nativeUnits = (
+  native: string,
+  apiHeaders: string,
+  arch: string,
+  generated: string
+): ReadonlyArray<Unit> => {
   const known = isaFlags[arch] ?? {}
   const publicHeaders = filesOf(join(native, "include/graft"), ".h")
   const kernelHeaders = [...publicHeaders, ...filesOf(join(native, "kernels"), ".h")]
@@ -79,15 +89,31 @@ export const nativeUnits = (native: string, apiHeaders: string, arch: string, ge
       if (flags === undefined) continue // another architecture's
       families.set(isa, [...(families.get(isa) ?? []), family])
       units.push({
-        name: `${family}.${isa}`, path, source, isa, headers: kernelHeaders,
+        name: `${family}.${isa}`,
+        path,
+        source,
+        isa,
+        headers: kernelHeaders,
         flags: [...everywhere, ...kernelFlags, `-DGRAFT_ISA=${isa}`, ...flags, include]
       })
     }
   }
   const engine = [...everywhere, "-O2", "-DNAPI_VERSION=8", include, `-I${join(native, "engine")}`, `-I${apiHeaders}`]
   for (const path of filesOf(join(native, "engine"), ".cc")) {
-    units.push({ name: `engine.${basename(path, ".cc")}`, path, source: readFileSync(path, "utf8"), headers: engineHeaders, flags: engine })
+    units.push({
+      name: `engine.${basename(path, ".cc")}`,
+      path,
+      source: readFileSync(path, "utf8"),
+      headers: engineHeaders,
+      flags: engine
+    })
   }
-  units.push({ name: "engine.builtIns", path: generated, source: tablesSource(families), headers: engineHeaders, flags: engine })
+  units.push({
+    name: "engine.builtIns",
+    path: generated,
+    source: tablesSource(families),
+    headers: engineHeaders,
+    flags: engine
+  })
   return units
 }

@@ -34,14 +34,18 @@ test("an instruction set that is not there is an error", () => {
 
 test("GRAFT_ISA picks the table", () => {
   const program = `console.log(require(${JSON.stringify(nativePath())}).info().isa)`
-  const ask = (isa: string) => spawnSync("node", ["-e", program], { encoding: "utf8", env: { ...process.env, GRAFT_ISA: isa } })
+  const ask = (isa: string) =>
+    spawnSync("node", ["-e", program], { encoding: "utf8", env: { ...process.env, GRAFT_ISA: isa } })
   assert.equal(ask("scalar").stdout.trim(), "scalar")
   assert.match(ask("sse9").stderr, /GRAFT_ISA: instruction set "sse9" is unknown/)
 })
 
 test("memory beyond the machine's is refused before it is touched", () => {
   const { memoryBytes } = native.info()
-  assert.throws(() => native.open({ threads: 1, arenas: [memoryBytes / 2, memoryBytes / 2] }), /need \d+ bytes, but this process may use/)
+  assert.throws(
+    () => native.open({ threads: 1, arenas: [memoryBytes / 2, memoryBytes / 2] }),
+    /need \d+ bytes, but this process may use/
+  )
 })
 
 test("wrong options and arguments throw", () => {
@@ -56,7 +60,10 @@ test("a command that does not fit its arena or kernel throws when enqueued", asy
   const queue = new TestQueue()
   const { native, handle } = queue
   const value = { value: 1 }
-  assert.throws(() => queue.run("fill", value, queue.operand(0, 2 ** 18 + 1)), /fill: operand 0: 1048580 bytes at offset 0 of arena 0/)
+  assert.throws(
+    () => queue.run("fill", value, queue.operand(0, 2 ** 18 + 1)),
+    /fill: operand 0: 1048580 bytes at offset 0 of arena 0/
+  )
   assert.throws(() => queue.run("fill", value, queue.operand(2 ** 20, 1)), RangeError)
   assert.throws(() => queue.run("fill", value, queue.operand(-4, 1)), RangeError)
   assert.throws(() => queue.run("fill", value, queue.operand(2, 1)), /not a multiple/)
@@ -69,8 +76,8 @@ test("a command that does not fit its arena or kernel throws when enqueued", asy
   assert.throws(() => native.enqueue(handle, command, command.length - 1), /13 numbers, 14 are due/)
   assert.throws(() => native.enqueue(handle, command, command.length + 1), RangeError)
   assert.throws(() => native.enqueue(handle, command.fill(1e6, 0, 1), command.length), /no kernel number 1000000/)
-  // biome-ignore lint/suspicious/noExplicitAny: a mistaken caller
-  assert.throws(() => native.enqueue(handle, [1, 2] as any, 2), TypeError)
+  // what an untyped caller can do
+  assert.throws(() => native.enqueue(handle, [1, 2] as unknown as Float64Array, 2), TypeError)
   assert.throws(() => native.upload(handle, 0, 2 ** 20 - 3, new Uint8Array(4)), RangeError)
   assert.throws(() => native.read(handle, 0, 0, 2 ** 40), RangeError)
   assert.throws(() => native.view(handle, 0, 1, 2 ** 20), RangeError)

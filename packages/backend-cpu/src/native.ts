@@ -67,7 +67,14 @@ export interface Native {
   kernel(name: string, fields: ReadonlyArray<string>, outputs?: number, isa?: string): number
   enqueue(handle: NativeHandle, command: Float64Array, length: number): void
   /** A command whose body is JavaScript: `onHost(token, …)` is called in its turn. Of `command` only the operands count. */
-  enqueueHost(handle: NativeHandle, op: string, token: number, outputs: number, command: Float64Array, length: number): void
+  enqueueHost(
+    handle: NativeHandle,
+    op: string,
+    token: number,
+    outputs: number,
+    command: Float64Array,
+    length: number
+  ): void
   /** The host body `token` has ended, with `error` badly: that becomes the fault of its op. */
   hostDone(handle: NativeHandle, token: number, error?: string | null): void
   /** Copies `bytes` now; they land in the arena in order. */

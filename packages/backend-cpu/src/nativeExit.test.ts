@@ -28,22 +28,70 @@ const host = (handle, token) => native.enqueueHost(handle, "host", token, 0, new
 const programs: ReadonlyArray<readonly [name: string, source: string, output: string, least: number, most: number]> = [
   ["an idle queue", "open(); console.log('end')", "end", 0, 5000],
   ["a closed queue", "const q = open(); slow(q, 10); await native.close(q); console.log('closed')", "closed", 10, 5000],
-  ["a running op that nobody awaits", "const q = open(); slow(q, 100); slow(q, 60000); console.log('end')", "end", 0, 5000],
-  ["a read under way", "const q = open(); slow(q, 200); native.read(q, 0, 0, 4).then((b) => console.log(new Float32Array(b)[0]))", "1", 200, 5000],
-  ["a close under way", "const q = open(); slow(q, 200); native.close(q).then(() => console.log('closed'))", "closed", 200, 5000],
-  ["a host body to come", "const q = open((t) => { console.log('host', t); native.hostDone(q, t) }); slow(q, 100); host(q, 7)", "host 7", 100, 5000],
-  ["process.exit amid everything", "const q = open(); slow(q, 100); slow(q, 60000); native.read(q, 0, 0, 4); setTimeout(() => { console.log('exit'); process.exit(0) }, 30)", "exit", 30, 5000],
-  ["process.exit within a host body", "const q = open(() => { console.log('exit'); process.exit(0) }); host(q, 1); slow(q, 60000)", "exit", 0, 5000],
-  ["a worker that ends with an op running", `
+  [
+    "a running op that nobody awaits",
+    "const q = open(); slow(q, 100); slow(q, 60000); console.log('end')",
+    "end",
+    0,
+    5000
+  ],
+  [
+    "a read under way",
+    "const q = open(); slow(q, 200); native.read(q, 0, 0, 4).then((b) => console.log(new Float32Array(b)[0]))",
+    "1",
+    200,
+    5000
+  ],
+  [
+    "a close under way",
+    "const q = open(); slow(q, 200); native.close(q).then(() => console.log('closed'))",
+    "closed",
+    200,
+    5000
+  ],
+  [
+    "a host body to come",
+    "const q = open((t) => { console.log('host', t); native.hostDone(q, t) }); slow(q, 100); host(q, 7)",
+    "host 7",
+    100,
+    5000
+  ],
+  [
+    "process.exit amid everything",
+    "const q = open(); slow(q, 100); slow(q, 60000); native.read(q, 0, 0, 4); setTimeout(() => { console.log('exit'); process.exit(0) }, 30)",
+    "exit",
+    30,
+    5000
+  ],
+  [
+    "process.exit within a host body",
+    "const q = open(() => { console.log('exit'); process.exit(0) }); host(q, 1); slow(q, 60000)",
+    "exit",
+    0,
+    5000
+  ],
+  [
+    "a worker that ends with an op running",
+    `
 import { Worker, isMainThread } from "node:worker_threads"
 if (isMainThread) new Worker(new URL(import.meta.url)).on("exit", () => { const q = open(); slow(q, 1); native.read(q, 0, 0, 4).then((b) => { console.log("main", new Float32Array(b)[0]) }) })
-else { const q = open(); slow(q, 100); slow(q, 60000) }`, "main 1", 0, 8000],
-  ["a worker terminated while it awaits", `
+else { const q = open(); slow(q, 100); slow(q, 60000) }`,
+    "main 1",
+    0,
+    8000
+  ],
+  [
+    "a worker terminated while it awaits",
+    `
 import { Worker, isMainThread, parentPort } from "node:worker_threads"
 if (isMainThread) {
   const worker = new Worker(new URL(import.meta.url))
   worker.on("message", () => { worker.terminate().then(() => { console.log("terminated") }) })
-} else { const q = open(() => {}); slow(q, 100); host(q, 1); slow(q, 60000); native.read(q, 0, 0, 4).catch(() => {}); parentPort.postMessage("ready") }`, "terminated", 0, 8000]
+} else { const q = open(() => {}); slow(q, 100); host(q, 1); slow(q, 60000); native.read(q, 0, 0, 4).catch(() => {}); parentPort.postMessage("ready") }`,
+    "terminated",
+    0,
+    8000
+  ]
 ]
 
 const folder = mkdtempSync(join(tmpdir(), "graft-exit-"))

@@ -36,5 +36,8 @@ test("what does not load says why, and leaves nothing behind", () => {
   assert.throws(() => native.loadPlugin(none), /plug-in \/no\/such\/plugin\.so does not load/)
   assert.throws(() => native.loadPlugin(nativePath()), /exports no graft_register/)
   assert.throws(() => native.loadPlugin(compilePlugin("plainPlugin.c", "REFUSE")), /refuses: refused on purpose/)
-  assert.throws(() => native.loadPlugin(compilePlugin("plainPlugin.c", "TAKEN")), /kernel (fill|plain\.scale) is already registered/)
+  assert.throws(
+    () => native.loadPlugin(compilePlugin("plainPlugin.c", "TAKEN")),
+    /kernel (fill|plain\.scale) is already registered/
+  )
 })

@@ -140,22 +140,22 @@ test("cancel drops what has not begun, and is no fault", async () => {
 test("an atomic group is dropped whole or runs whole", async () => {
   const queue = new TestQueue()
   const { native, handle } = queue
-  const group = (value: number): void => {
+  const group = (value: number, idle: number): void => {
     native.atomicBegin(handle)
-    queue.slowAdd(40, value)
+    queue.slowAdd(150, value)
     native.atomicBegin(handle)
     queue.slowAdd(0, value)
     native.atomicEnd(handle)
-    for (let i = 0; i < 5000; i++) queue.slowAdd(0, 0) // more than one chunk of the ring
+    for (let i = 0; i < idle; i++) queue.slowAdd(0, 0)
     queue.slowAdd(0, value, 4)
     native.atomicEnd(handle)
   }
   queue.fill(0, 0, 2)
-  group(1)
+  group(1, 5000) // more than one chunk of the ring
   await new Promise((resolve) => setTimeout(resolve, 20)) // the group has begun and sleeps
-  group(10)
+  group(10, 10)
   native.cancel(handle)
-  group(100)
+  group(100, 10)
   assert.deepEqual(await queue.floats(0, 2), [202, 101])
   assert.throws(() => native.atomicEnd(handle), /no group is open/)
   await queue.close()
@@ -214,7 +214,12 @@ test("a host body that fails by hostDone is a fault", async () => {
 
 test("many host bodies in a row do not starve reads", async () => {
   let ran = 0
-  const queue = new TestQueue({ onHost: (token) => { ran++; queue.native.hostDone(queue.handle, token) } })
+  const queue = new TestQueue({
+    onHost: (token) => {
+      ran++
+      queue.native.hostDone(queue.handle, token)
+    }
+  })
   for (let i = 0; i < 1000; i++) {
     queue.host("noop", i, queue.operand(0, 1))
     queue.slowAdd(0, 1)
@@ -230,8 +235,14 @@ test("the pool hands out every index once, nested loops run inline, scratch is a
     const rounds = 300
     for (let i = 0; i < rounds; i++) queue.run("test.countIndices", {}, queue.operand(0, 1 + (i % 37), "i32"))
     const counts = await queue.integers(0, 37)
-    assert.deepEqual(counts, Array.from({ length: 37 }, (_, at) =>
-      31 * Array.from({ length: rounds }, (_, i) => i % 37).filter((last) => last >= at).length), `${threads} threads`)
+    assert.deepEqual(
+      counts,
+      Array.from(
+        { length: 37 },
+        (_, at) => 31 * Array.from({ length: rounds }, (_, i) => i % 37).filter((last) => last >= at).length
+      ),
+      `${threads} threads`
+    )
     queue.run("test.scratchIsOwn", {}, queue.operand(4096, threads, "i32"))
     const own = await queue.integers(4096, threads)
     assert.ok(own.every((flag) => flag >= 0) && own.includes(1), `${own}`)
@@ -245,8 +256,14 @@ test("two queues have their own order, memory and faults", async () => {
   one.slowAdd(80, 1)
   two.fill(5)
   const order: Array<string> = []
-  const slow = one.floats().then((value) => { order.push("one"); return value })
-  const quick = two.floats().then((value) => { order.push("two"); return value })
+  const slow = one.floats().then((value) => {
+    order.push("one")
+    return value
+  })
+  const quick = two.floats().then((value) => {
+    order.push("two")
+    return value
+  })
   assert.deepEqual(await Promise.all([slow, quick]), [[1], [5]])
   assert.deepEqual(order, ["two", "one"])
   one.run("test.failing", {}, one.operand(0, 1))
@@ -259,7 +276,9 @@ test("close runs what is queued first", async () => {
   const queue = new TestQueue()
   const ran: Array<number> = []
   for (let i = 0; i < 20; i++) queue.slowAdd(2, 1)
-  queue.native.read(queue.handle, 0, 0, 4).then((bytes) => { ran.push(...new Float32Array(bytes)) })
+  queue.native.read(queue.handle, 0, 0, 4).then((bytes) => {
+    ran.push(...new Float32Array(bytes))
+  })
   const closed = queue.close()
   assert.throws(() => queue.fill(1), /the queue is closed/)
   assert.throws(() => queue.close(), /the queue is closed/)
@@ -268,7 +287,11 @@ test("close runs what is queued first", async () => {
 })
 
 test("close answers host bodies and cancelled reads too", async () => {
-  const queue = new TestQueue({ onHost: (token, run) => { if (run) queue.native.hostDone(queue.handle, token) } })
+  const queue = new TestQueue({
+    onHost: (token, run) => {
+      if (run) queue.native.hostDone(queue.handle, token)
+    }
+  })
   queue.host("noop", 1, queue.operand(0, 1))
   queue.slowAdd(30, 1)
   const read = rejection(queue.floats())
@@ -288,26 +311,31 @@ test("views outlive the queue and see zeros", async () => {
 })
 
 test("the flight recorder hashes outputs in order, equal for any number of threads", async () => {
-  const flights = await Promise.all([1, 2, 5].map(async (threads) => {
-    const queue = new TestQueue({ threads, onHost: (token) => queue.native.hostDone(queue.handle, token) })
-    queue.fill(9, 0, 8)
-    queue.native.record(queue.handle, true)
-    queue.fill(1, 0, 200_000)
-    queue.host("hosted", 1, queue.operand(0, 200_000))
-    queue.fill(1, 0, 199_999)
-    queue.fill(2, 0, 200_000)
-    queue.native.record(queue.handle, false)
-    queue.fill(3)
-    await queue.floats()
-    const flight = queue.native.flight(queue.handle)
-    assert.deepEqual(queue.native.flight(queue.handle), [])
-    await queue.close()
-    return flight
-  }))
+  const flights = await Promise.all(
+    [1, 2, 5].map(async (threads) => {
+      const queue = new TestQueue({ threads, onHost: (token) => queue.native.hostDone(queue.handle, token) })
+      queue.fill(9, 0, 8)
+      queue.native.record(queue.handle, true)
+      queue.fill(1, 0, 200_000)
+      queue.host("hosted", 1, queue.operand(0, 200_000))
+      queue.fill(1, 0, 199_999)
+      queue.fill(2, 0, 200_000)
+      queue.native.record(queue.handle, false)
+      queue.fill(3)
+      await queue.floats()
+      const flight = queue.native.flight(queue.handle)
+      assert.deepEqual(queue.native.flight(queue.handle), [])
+      await queue.close()
+      return flight
+    })
+  )
   const [first, ...others] = flights
   assert.ok(first !== undefined)
   for (const other of others) assert.deepEqual(other, first)
-  assert.deepEqual(first.map(([op]) => op), ["fill", "hosted", "fill", "fill"])
+  assert.deepEqual(
+    first.map(([op]) => op),
+    ["fill", "hosted", "fill", "fill"]
+  )
   const hashes = first.map(([, hash]) => hash)
   assert.ok(hashes.every((hash) => /^[0-9a-f]{16}$/.test(hash)))
   assert.equal(hashes[0], hashes[1]) // same bytes
@@ -317,7 +345,9 @@ test("the flight recorder hashes outputs in order, equal for any number of threa
 test("timers tick through a long op", async () => {
   const queue = new TestQueue()
   let ticks = 0
-  const timer = setInterval(() => { ticks++ }, 5)
+  const timer = setInterval(() => {
+    ticks++
+  }, 5)
   queue.slowAdd(200, 1)
   await queue.floats()
   clearInterval(timer)

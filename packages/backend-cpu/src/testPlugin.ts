@@ -24,10 +24,26 @@ export const compilePlugin = (file: string, ...defines: ReadonlyArray<string>): 
   const [program = "", ...leading] = findCompiler().command
   const language = file.endsWith(".c") ? ["-x", "c"] : ["-std=c++20"]
   const partial = `${output}.${process.pid}.partial`
-  const run = spawnSync(program, [
-    ...leading, ...language, "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden",
-    ...defines.map((name) => `-D${name}`), `-I${join(native, "include")}`, source, "-o", partial
-  ], { encoding: "utf8" })
+  const run = spawnSync(
+    program,
+    [
+      ...leading,
+      ...language,
+      "-O2",
+      "-Wall",
+      "-Wextra",
+      "-Werror",
+      "-fPIC",
+      "-shared",
+      "-fvisibility=hidden",
+      ...defines.map((name) => `-D${name}`),
+      `-I${join(native, "include")}`,
+      source,
+      "-o",
+      partial
+    ],
+    { encoding: "utf8" }
+  )
   if (run.status !== 0) throw new Error(`${file} does not compile:\n${run.stderr}`)
   renameSync(partial, output)
   return output
