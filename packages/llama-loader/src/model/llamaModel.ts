@@ -210,23 +210,3 @@ const remember = (
   addInto(g, values, v, { outRow: length })
   return [keys, values]
 }
-
-/** Shape mismatches between a checkpoint and its config, all of them. */
-export const shapeProblems = (config: LlamaConfig, tensors: TensorFile): ReadonlyArray<string> => {
-  const { hiddenSize, vocabularySize, tieWordEmbeddings } = config
-  const wanted: Array<readonly [string, ReadonlyArray<number>]> = [
-    ["model.embed_tokens.weight", [vocabularySize, hiddenSize]],
-    ["model.norm.weight", [hiddenSize]],
-    ...(tieWordEmbeddings ? [] : [["lm_head.weight", [vocabularySize, hiddenSize]] as const])
-  ]
-  for (const layer of layerPaths(config)) {
-    for (const name of ["input_layernorm", "post_attention_layernorm"])
-      wanted.push([`${layer}.${name}.weight`, [hiddenSize]])
-    for (const [module, out, inner] of linearShapes(config)) wanted.push([`${layer}.${module}.weight`, [out, inner]])
-  }
-  return wanted.flatMap(([name, shape]) => {
-    const found = tensors.get(name)
-    if (found === undefined) return [`${name} is missing`]
-    return found.shape.join() === shape.join() ? [] : [`${name} is [${found.shape}], config.json wants [${shape}]`]
-  })
-}

@@ -1,0 +1,68 @@
+/** Training all weights of a Llama, from a checkpoint or from scratch: what is saved is a model, not an adapter. */
+import {
+  Adapter,
+  type AdapterPlan,
+  ModelLoader,
+  makePart,
+  normals,
+  type SavedFile,
+  siteOf,
+  sourceOf,
+  type TensorFile
+} from "@graft/core"
+import { safetensorsLayout } from "@graft/safetensors"
+import { Effect, Layer } from "effect"
+import type { LlamaConfig } from "../config/LlamaConfig.ts"
+import { expectedTensors } from "../folder/expectedTensors.ts"
+
+/** Weights to begin with, as transformers initialises a Llama: normal with deviation 0.02, gains 1. */
+export const randomTensors = (config: LlamaConfig, seed: number): TensorFile => {
+  const tensors = new Map(
+    [...expectedTensors(config)].map(({ name, shape }) => {
+      const size = shape.reduce((a, b) => a * b, 1)
+      const values = () =>
+        shape.length === 1 ? new Float32Array(size).fill(1) : normals(size, seed, siteOf(name)).map((v) => v * 0.02)
+      return [name, sourceOf(name, shape, values)] as const
+    })
+  )
+  return { names: [...tensors.keys()], get: (name) => tensors.get(name) }
+}
+
+const plan = (beside: ReadonlyArray<SavedFile>): AdapterPlan => ({
+  check: (model, codec) =>
+    codec === "dense"
+      ? undefined
+      : `full training of ${model.name} needs dense weights, got ${codec}: a quantised weight cannot be trained`,
+  trainsBase: () => true,
+  parameters: () => [],
+  bind: () => {},
+  files: (parameters) => {
+    const tensors = parameters.map(({ path, shape, values }) => ({
+      name: path,
+      dtype: "f32" as const,
+      shape,
+      read: () => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    }))
+    const { header, order } = safetensorsLayout(tensors)
+    const parts = [header, ...order.map((t) => t.read())]
+    const bytes = new Uint8Array(parts.reduce((n, p) => n + p.byteLength, 0))
+    let at = 0
+    for (const part of parts) {
+      bytes.set(part, at)
+      at += part.byteLength
+    }
+    return [{ name: "model.safetensors", bytes }, ...beside]
+  }
+})
+
+export const FullTraining = {
+  /** `beside` are files that belong to the saved model: config.json, tokenizer.json. */
+  layer: (beside: ReadonlyArray<SavedFile> = []): Layer.Layer<Adapter, never, ModelLoader> =>
+    Layer.effect(
+      Adapter,
+      Effect.gen(function* () {
+        const model = yield* ModelLoader
+        return { part: yield* makePart("full training", model), plan: plan(beside) }
+      })
+    )
+}
