@@ -4,15 +4,26 @@
 //   control f32 [4] = (coefficient, finite, applied steps t, norm): made by clipControl; nothing happens unless finite
 //   g' = g · coefficient                                   w, m, v, g f32 of one size; w, m, v in place
 //   w ← w · (1 − lr · decay)
-//   m ← m + (1 − β1) · (g' − m)                            torch's lerp, fused where the instruction set has it
-//   v ← v · β2 + (1 − β2) · g' · g'
+//   m ← fma(1 − β1, g' − m, m)
+//   v ← fma((1 − β2) · g', g', v · β2)
 //   w ← w − (lr / (1 − β1^t)) · m / (√v / √(1 − β2^t) + ε)
 //
-// Each line is f32; factors that don't depend on the element are made in double and rounded once, as torch does.
+// Each line is f32; factors that don't depend on the element are made in double and rounded once. The two fused places are
+// those of torch's x86 builds (lerp and addcmul): m and v come out with torch's bits, w but for the last place of the
+// square root, which torch takes from MKL.
 #include <graft/block.h>
 
 namespace graft {
 namespace GRAFT_ISA {
+
+/** a · b + c rounded once, for the scalar set too: the product of two floats is exact in double. */
+GRAFT_INLINE F32 fused(F32 a, F32 b, F32 c) {
+#if GRAFT_SCALAR
+  return float(double(a) * b + c);
+#else
+  return fma(a, b, c);
+#endif
+}
 
 static void adamW(const Call& call) {
   const float* control = call[4].as<float>();
@@ -28,8 +39,8 @@ static void adamW(const Call& call) {
   const auto update = [&](F32& weight, F32& mean, F32& square, F32 gradient) {
     gradient = gradient * coefficient;
     weight = weight * keep;
-    mean = fma(splat(forM), gradient - mean, mean);
-    square = square * decayV + forV * gradient * gradient;
+    mean = fused(splat(forM), gradient - mean, mean);
+    square = fused(forV * gradient, gradient, square * decayV);
     weight = weight + step * mean / (squareRoot(square) / correction + epsilon);
   };
   eachBlock(call.pool, call[0].size(), [&](int64_t from, int64_t count) {

@@ -342,7 +342,7 @@ GRAFT_INLINE F32 exp(F32 x) {
 GRAFT_INLINE F32 expOfNegative(F32 x) {
   I32 n;
   const F32 p = expOfRemainder(x, n);
-  return select(x < splat(-87.0f), splat(0.0f), bitsAs<F32>(bitsAs<I32>(p) + (n << 23)));
+  return select(x < splat(-87.0f), splat(0.0f), p * bitsAs<F32>((n + 127) << 23));
 }
 
 /** Natural logarithm; −inf at 0, NaN below. Polynomial of Cephes' logf. */

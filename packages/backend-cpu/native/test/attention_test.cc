@@ -1,0 +1,205 @@
+// Attention and its backward pass against the formulas in double: odd head sizes, grouped queries, packed segments, keys
+// that come before the queries (a KV cache), rows that no segment names; and the gradient by finite differences.
+#include "harness.h"
+
+namespace test {
+
+using Doubles = std::vector<double>;
+
+struct Shape {
+  int64_t heads, kvHeads, headDim, tokens, keys;
+  std::vector<int32_t> segments;  // four numbers each
+  double scale;
+};
+
+/** visit(token, head, first key, keys seen) */
+static void eachQuery(const Shape& s, const std::function<void(int64_t, int64_t, int64_t, int64_t)>& visit) {
+  for (size_t i = 0; i + 3 < s.segments.size(); i += 4)
+    for (int64_t query = 0; query < s.segments[i + 1]; query++)
+      for (int64_t h = 0; h < s.heads; h++)
+        visit(s.segments[i] + query, h, s.segments[i + 2], std::max<int64_t>(0, s.segments[i + 3] - s.segments[i + 1] + query + 1));
+}
+
+struct Result {
+  Doubles out, lse;
+};
+
+static Result attend(const Shape& s, const Doubles& q, const Doubles& k, const Doubles& v) {
+  Result result{Doubles(size_t(s.tokens * s.heads * s.headDim)), Doubles(size_t(s.tokens * s.heads))};
+  eachQuery(s, [&](int64_t t, int64_t h, int64_t key, int64_t keys) {
+    if (keys == 0) return;
+    const int64_t own = (t * s.heads + h) * s.headDim, kv = h * s.kvHeads / s.heads;
+    const auto at = [&](int64_t j) { return ((key + j) * s.kvHeads + kv) * s.headDim; };
+    Doubles scores;
+    for (int64_t j = 0; j < keys; j++) {
+      double score = 0;
+      for (int64_t i = 0; i < s.headDim; i++) score += q[size_t(own + i)] * k[size_t(at(j) + i)];
+      scores.push_back(score * s.scale);
+    }
+    double top = -INFINITY, total = 0;
+    for (double x : scores) top = std::max(top, x);
+    for (double x : scores) total += std::exp(x - top);
+    result.lse[size_t(t * s.heads + h)] = top + std::log(total);
+    for (int64_t j = 0; j < keys; j++)
+      for (int64_t i = 0; i < s.headDim; i++) result.out[size_t(own + i)] += std::exp(scores[size_t(j)] - top) / total * v[size_t(at(j) + i)];
+  });
+  return result;
+}
+
+struct Gradients {
+  Doubles q, k, v;
+};
+
+static Gradients gradientsOf(const Shape& s, const Doubles& q, const Doubles& k, const Doubles& v, const Result& r, const Doubles& dout) {
+  Gradients d{Doubles(q.size()), Doubles(k.size()), Doubles(v.size())};
+  eachQuery(s, [&](int64_t t, int64_t h, int64_t key, int64_t keys) {
+    const size_t own = size_t((t * s.heads + h) * s.headDim), n = size_t(s.headDim);
+    double delta = 0;
+    for (size_t i = 0; i < n; i++) delta += dout[own + i] * r.out[own + i];
+    for (int64_t j = 0; j < keys; j++) {
+      const size_t at = size_t(((key + j) * s.kvHeads + h * s.kvHeads / s.heads) * s.headDim);
+      double score = 0, product = 0;
+      for (size_t i = 0; i < n; i++) score += q[own + i] * k[at + i], product += dout[own + i] * v[at + i];
+      const double p = std::exp(score * s.scale - r.lse[size_t(t * s.heads + h)]), ds = p * (product - delta) * s.scale;
+      for (size_t i = 0; i < n; i++) d.q[own + i] += ds * k[at + i], d.k[at + i] += ds * q[own + i], d.v[at + i] += p * dout[own + i];
+    }
+  });
+  return d;
+}
+
+static Tensor segmentsOf(const Shape& s) {
+  Tensor t(DType::i32, {int64_t(s.segments.size() / 4), 4});
+  for (size_t i = 0; i < s.segments.size(); i++) t.set(int64_t(i), s.segments[i]);
+  return t;
+}
+static Params paramsOf(const Shape& s) {
+  return {{"heads", double(s.heads)}, {"kvHeads", double(s.kvHeads)}, {"headDim", double(s.headDim)}, {"scale", s.scale}};
+}
+
+/** Outputs of forward and backward for comparison by bits. */
+struct Run {
+  Tensor out, lse, dq, dk, dv;
+};
+
+static Run testShape(const std::string& name, const Shape& s, int mix, double spread = 1, bool backward = true) {
+  const std::vector<int64_t> queryShape{s.tokens, s.heads * s.headDim}, keyShape{s.keys, s.kvHeads * s.headDim};
+  Tensor q = randomTensor(mixed(mix, 0), queryShape, spread), k = randomTensor(mixed(mix, 1), keyShape, spread), v = randomTensor(mixed(mix, 2), keyShape);
+  Tensor out(mixed(mix, 3), queryShape), lse(DType::f32, {s.tokens, s.heads}), segments = segmentsOf(s);
+  std::vector<Tensor> forward{out, lse, q, k, v, segments};
+  run("attention", forward, paramsOf(s));
+  const Result wanted = attend(s, q.values(), k.values(), v.values());
+  compare(name + ": out", out, wanted.out, 3e-6 * spread);
+  compare(name + ": lse", lse, wanted.lse, 2e-6);
+
+  Tensor dout = randomTensor(mixed(mix, 4), queryShape), dq(mixed(mix, 0), queryShape), dk(mixed(mix, 1), keyShape), dv(mixed(mix, 2), keyShape);
+  Run result{out, lse, dq, dk, dv};
+  if (!backward) return result;
+  // The backward pass reads `out` as it was stored; the reference too, or a bf16 `out` would count as an error.
+  const Gradients d = gradientsOf(s, q.values(), k.values(), v.values(), {out.values(), lse.values()}, dout.values());
+  std::vector<Tensor> back{dq, dk, dv, dout, out, lse, q, k, v, segments};
+  run("attentionBackward", back, paramsOf(s), size_t(s.tokens * s.heads + 2 * s.keys));
+  compare(name + ": dq", dq, d.q, 1e-5 * spread, 1 + magnitude(d.q));
+  compare(name + ": dk", dk, d.k, 1e-5 * spread, 1 + magnitude(d.k));
+  compare(name + ": dv", dv, d.v, 1e-5 * spread, 1 + magnitude(d.v));
+  return result;
+}
+
+static Shape alone(int64_t heads, int64_t kvHeads, int64_t headDim, int64_t queries, int64_t keys) {
+  return {heads, kvHeads, headDim, queries, keys, {0, int32_t(queries), 0, int32_t(keys)}, 1 / std::sqrt(double(headDim))};
+}
+
+static void testShapes() {
+  for (int64_t headDim : {1, 3, 8, 20, 64, 80, 128})
+    for (int64_t queries : {1, 2, 17, 64, 130}) {
+      for (int64_t past : {0, 1, 75})
+        testShape("attention d" + std::to_string(headDim) + " q" + std::to_string(queries) + " past " + std::to_string(past),
+          alone(2, 1, headDim, queries, queries + past), int(headDim + queries + past) % 32);
+    }
+  for (int mix = 0; mix < 32; mix++) testShape("attention mix " + std::to_string(mix), alone(4, 2, 16, 40, 43), mix);
+  for (auto [heads, kvHeads] : {std::pair<int64_t, int64_t>{1, 1}, {6, 3}, {9, 3}, {8, 1}, {5, 3}, {7, 2}})
+    for (int64_t queries : {1, 33}) testShape("attention heads " + std::to_string(heads) + "/" + std::to_string(kvHeads), alone(heads, kvHeads, 24, queries, queries + 70), 5);
+  // Long enough for several tasks, and for several tiles in each.
+  testShape("attention long", alone(2, 2, 32, 300, 300), 0);
+  testShape("attention long, bf16", alone(3, 1, 64, 190, 520), 31);
+  testShape("attention one query, many keys", alone(4, 2, 64, 1, 1500), 0);
+  testShape("attention steep", alone(2, 2, 16, 70, 90), 0, 6);
+  testShape("attention wide", alone(1, 1, 2100, 20, 70), 3);
+  // Packed, with rows before, between and after that no segment names, segments out of order, an empty one and a short one.
+  testShape("attention packed", {4, 2, 16, 300, 340, {3, 100, 5, 100, 210, 40, 200, 133, 110, 1, 110, 9, 120, 90, 125, 70, 0, 0, 0, 0}, 0.3}, 0);
+  testShape("attention packed, bf16", {4, 2, 16, 300, 340, {3, 100, 5, 100, 210, 40, 200, 133, 110, 1, 110, 9, 120, 90, 125, 70}, 0.3}, 31);
+  // Two segments that share their first keys: dk and dv of these add up.
+  testShape("attention shared keys", {2, 1, 20, 70, 150, {0, 30, 0, 100, 30, 40, 0, 60}, 0.3}, 0);
+  // A segment that reaches past the tensors is as none.
+  testShape("attention nothing named", {2, 1, 8, 30, 30, {}, 0.3}, 0);
+  Shape outside = alone(2, 1, 8, 30, 30);
+  Tensor q = randomTensor(DType::f32, {30, 16}), k = randomTensor(DType::f32, {30, 8}), out(DType::f32, {30, 16}), lse(DType::f32, {30, 2});
+  std::vector<Tensor> t{out, lse, q, k, k, filled(DType::i32, {3, 4}, {0, 31, 0, 30, 0, 5, 26, 5, -1, 4, 0, 4})};
+  run("attention", t, paramsOf(outside));
+  compare("attention outside", out, Doubles(30 * 16), 0);
+}
+
+/** A sequence has the same bits alone and in a batch, wherever it lies there. */
+static void testPackingBits() {
+  const int64_t heads = 6, kvHeads = 2, headDim = 20, queries = 77, before = 53, width = heads * headDim, keyWidth = kvHeads * headDim;
+  const std::vector<int64_t> sizes{before + queries, before + queries};
+  Tensor q = randomTensor(DType::f32, {before + queries, width}), k = randomTensor(DType::f32, {before + queries, keyWidth}), v = randomTensor(DType::f32, {before + queries, keyWidth});
+  Tensor dout = randomTensor(DType::f32, {before + queries, width});
+  const auto tail = [&](const Tensor& t, int64_t columns) {
+    Tensor part(DType::f32, {queries, columns});
+    std::memcpy(part.operand.data, t.operand.as<float>() + before * columns, part.bytes());
+    return part;
+  };
+  const auto compute = [&](const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& dout, const std::vector<int32_t>& segments) {
+    const Shape s{heads, kvHeads, headDim, q.shape[0], q.shape[0], segments, 0.2};
+    Run r{Tensor(DType::f32, q.shape), Tensor(DType::f32, {q.shape[0], heads}), Tensor(DType::f32, q.shape), Tensor(DType::f32, k.shape), Tensor(DType::f32, k.shape)};
+    std::vector<Tensor> forward{r.out, r.lse, q, k, v, segmentsOf(s)}, back{r.dq, r.dk, r.dv, dout, r.out, r.lse, q, k, v, segmentsOf(s)};
+    run("attention", forward, paramsOf(s));
+    run("attentionBackward", back, paramsOf(s), size_t(s.tokens * s.heads + 2 * s.keys));
+    return r;
+  };
+  const Run packed = compute(q, k, v, dout, {0, int32_t(before), 0, int32_t(before), int32_t(before), int32_t(queries), int32_t(before), int32_t(queries)});
+  const Run single = compute(tail(q, width), tail(k, keyWidth), tail(v, keyWidth), tail(dout, width), {0, int32_t(queries), 0, int32_t(queries)});
+  const auto same = [&](const char* what, const Tensor& a, const Tensor& b, int64_t columns) {
+    check(std::string("packed as alone, bit by bit: ") + what, std::memcmp(a.operand.as<float>() + before * columns, b.operand.data, b.bytes()) != 0, 0);
+  };
+  same("out", packed.out, single.out, width), same("lse", packed.lse, single.lse, heads), same("dq", packed.dq, single.dq, width);
+  same("dk", packed.dk, single.dk, keyWidth), same("dv", packed.dv, single.dv, keyWidth);
+}
+
+static void testDifferences() {
+  const Shape s{4, 2, 6, 9, 12, {0, 5, 2, 8, 5, 3, 7, 5}, 0.4};
+  Tensor q = randomTensor(DType::f32, {s.tokens, 24}), k = randomTensor(DType::f32, {s.keys, 12}), v = randomTensor(DType::f32, {s.keys, 12}), dout = randomTensor(DType::f32, {s.tokens, 24});
+  Tensor out(DType::f32, q.shape), lse(DType::f32, {s.tokens, 4}), dq(DType::f32, q.shape), dk(DType::f32, k.shape), dv(DType::f32, k.shape);
+  std::vector<Tensor> forward{out, lse, q, k, v, segmentsOf(s)}, back{dq, dk, dv, dout, out, lse, q, k, v, segmentsOf(s)};
+  run("attention", forward, paramsOf(s));
+  run("attentionBackward", back, paramsOf(s), size_t(s.tokens * s.heads + 2 * s.keys));
+  Doubles x[3]{q.values(), k.values(), v.values()};
+  const Tensor* gradients[3]{&dq, &dk, &dv};
+  const Doubles weights = dout.values();
+  const auto loss = [&]() {
+    const Doubles result = attend(s, x[0], x[1], x[2]).out;
+    double total = 0;
+    for (size_t i = 0; i < result.size(); i++) total += result[i] * weights[i];
+    return total;
+  };
+  for (int which = 0; which < 3; which++) {
+    Doubles slopes;
+    for (double& at : x[which]) {
+      const double kept = at, h = 1e-4;
+      at = kept + h;
+      const double above = loss();
+      at = kept - h;
+      slopes.push_back((above - loss()) / (2 * h));
+      at = kept;
+    }
+    compare("attentionBackward, finite differences", *gradients[which], slopes, 1e-5);
+  }
+}
+
+void testAttention() {
+  testShapes();
+  testPackingBits();
+  testDifferences();
+}
+
+}  // namespace test
