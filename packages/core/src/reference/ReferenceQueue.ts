@@ -9,6 +9,7 @@ import { runReference } from "./runReference.ts"
 interface Entry {
   readonly run: () => void
   readonly drop: () => void
+  readonly commands: number
 }
 /** Milliseconds of work before the event loop gets a turn. */
 const SLICE = 8
@@ -77,10 +78,16 @@ export class ReferenceQueue extends Queue {
       body()
     } finally {
       this.#pending = outer
+      this.#put({
+        run: () => {
+          for (const { run } of group) run()
+        },
+        drop: () => {
+          for (const { drop } of group) drop()
+        },
+        commands: group.reduce((n, { commands }) => n + commands, 0)
+      })
     }
-    this.#push(() => {
-      for (const { run } of group) run()
-    })
   }
   close(): Promise<void> {
     const drained = new Promise<void>((resolve) => this.#push(resolve, resolve))
@@ -102,7 +109,10 @@ export class ReferenceQueue extends Queue {
   #push(run: () => void, drop: () => void = () => {}): void {
     if (this.#closed) throw new ReferenceError("the queue is closed")
     this.#submitted++
-    this.#pending.push({ run, drop })
+    this.#put({ run, drop, commands: 1 })
+  }
+  #put(entry: Entry): void {
+    this.#pending.push(entry)
     if (!this.#scheduled) {
       this.#scheduled = true
       setTimeout(this.#pump, 0)
@@ -111,18 +121,17 @@ export class ReferenceQueue extends Queue {
   #pump = (): void => {
     const until = performance.now() + SLICE
     while (this.#next < this.#pending.length && performance.now() < until) {
-      const { run, drop } = this.#pending[this.#next]!
+      const { run, drop, commands } = this.#pending[this.#next]!
       if (this.#next < this.#dropUntil) drop()
       else run()
       this.#next++
-      this.#completed++
+      this.#completed += commands
     }
-    if (this.#next < this.#pending.length) {
-      setTimeout(this.#pump, 0)
-      return
-    }
-    this.#pending.length = this.#next = this.#dropUntil = 0
-    this.#scheduled = false
+    this.#pending.splice(0, this.#next) // now: a queue that is never empty would grow for ever
+    this.#dropUntil = Math.max(0, this.#dropUntil - this.#next)
+    this.#next = 0
+    this.#scheduled = this.#pending.length > 0
+    if (this.#scheduled) setTimeout(this.#pump, 0)
   }
 }
 
