@@ -1,0 +1,195 @@
+/** rmsNorm, rope, swiglu, dropout, cross-entropy, embedding gradient. */
+import {
+  crossEntropyRows,
+  dropoutKernel,
+  gatherGradient,
+  rmsNormBackwardW,
+  rmsNormBackwardX,
+  rmsNormKernel,
+  ropeKernel,
+  ropeTableKernel,
+  swigluBackward,
+  swigluKernel
+} from "@graft/core"
+import { act, actOut, f32, f32Out, i32, type KernelCase, kernelCase, stored } from "../KernelCase.ts"
+import { randomValues } from "../tensorOf.ts"
+
+/** [tokens, width]; the last has several partial sums of rows. */
+const SHAPES = [
+  [1, 1],
+  [3, 5],
+  [7, 64],
+  [5, 67],
+  [200, 33]
+] as const
+const either = [false, true]
+const added = (accumulate: boolean): string => (accumulate ? ", added" : "")
+
+const norms = (): ReadonlyArray<KernelCase> =>
+  SHAPES.flatMap(([t, n]) => [
+    kernelCase(rmsNormKernel, `[${t}, ${n}]`, [actOut([t, n]), act([t, n]), stored([n])], { epsilon: 1e-5 }),
+    ...either.flatMap((accumulate) => [
+      kernelCase(
+        rmsNormBackwardX,
+        `[${t}, ${n}]${added(accumulate)}`,
+        [accumulate ? act([t, n]) : actOut([t, n]), act([t, n]), act([t, n]), stored([n])],
+        { epsilon: 1e-6, accumulate }
+      ),
+      kernelCase(
+        rmsNormBackwardW,
+        `[${t}, ${n}]${added(accumulate)}`,
+        [accumulate ? f32([n]) : f32Out([n]), act([t, n]), act([t, n])],
+        { epsilon: 1e-5, accumulate }
+      )
+    ])
+  ])
+
+const ropes = (): ReadonlyArray<KernelCase> =>
+  (
+    [
+      [1, 1, 2],
+      [5, 3, 6],
+      [9, 4, 64],
+      [3, 2, 80]
+    ] as const
+  ).flatMap(([tokens, heads, headDim]) => {
+    const table = f32(
+      [tokens, headDim],
+      Float32Array.from({ length: tokens * headDim }, (_, i) => (i % headDim < headDim / 2 ? Math.cos(i) : Math.sin(i)))
+    )
+    const width = heads * headDim
+    const keys = Array.from({ length: 2 * tokens }, (_, i) => (i % 2 === 0 ? 5 : (i * 977) % 4001))
+    const frequencies = Float32Array.from({ length: headDim / 2 }, (_, i) => 10_000 ** ((-2 * i) / headDim))
+    return [
+      kernelCase(
+        ropeTableKernel,
+        `${tokens} tokens, heads of ${headDim}`,
+        [f32Out([tokens, headDim]), i32([tokens, 2], keys), f32([headDim / 2], frequencies)],
+        { scale: 1.25 }
+      ),
+      ...either.flatMap((inverse) => [
+        ...either.map((accumulate) =>
+          kernelCase(
+            ropeKernel,
+            `${tokens} tokens, ${heads} heads of ${headDim}${inverse ? ", back" : ""}${added(accumulate)}`,
+            [accumulate ? act([tokens, width]) : actOut([tokens, width]), act([tokens, width]), table],
+            { heads, headDim, inverse, accumulate }
+          )
+        ),
+        kernelCase(
+          ropeKernel,
+          `${tokens} tokens, ${heads} heads of ${headDim} in place${inverse ? ", back" : ""}`,
+          [{ ...actOut([tokens, width]), is: 1 }, act([tokens, width]), table],
+          { heads, headDim, inverse, accumulate: false }
+        )
+      ])
+    ]
+  })
+
+const swiglus = (): ReadonlyArray<KernelCase> => {
+  const wild = Float32Array.from({ length: 40 }, (_, i) => (i - 20) * 8) // where the exponential leaves its range
+  return [1, 3, 67, 4099]
+    .flatMap((n) => [
+      kernelCase(swigluKernel, `${n} numbers`, [actOut([n]), act([n], randomValues(n, n, 6)), act([n])], null),
+      kernelCase(
+        swigluBackward,
+        `${n} numbers`,
+        [actOut([n]), actOut([n]), act([n]), act([n], randomValues(n, n, 6)), act([n])],
+        null
+      )
+    ])
+    .concat(
+      kernelCase(swigluKernel, "large gates", [actOut([40]), act([40], wild), act([40])], null),
+      kernelCase(
+        swigluBackward,
+        "large gates",
+        [actOut([40]), actOut([40]), act([40]), act([40], wild), act([40])],
+        null
+      )
+    )
+}
+
+const dropouts = (): ReadonlyArray<KernelCase> =>
+  [1, 4, 5, 67].flatMap((width) => {
+    const keys = i32(
+      [9, 2],
+      Array.from({ length: 18 }, (_, i) => (i * 2_654_435) % 100_003)
+    )
+    const key = { seed: 0xfedcba98, step: 41, site: 0x89abcdef, width }
+    return [
+      kernelCase(dropoutKernel, `9 rows of ${width}`, [actOut([9, width]), act([9, width]), keys], {
+        ...key,
+        rate: 0.3,
+        rows: 9,
+        outRow: 0,
+        xRow: 0,
+        keyRow: 0,
+        accumulate: false
+      }),
+      kernelCase(dropoutKernel, `rows of ${width} from elsewhere, added`, [act([7, width]), act([6, width]), keys], {
+        ...key,
+        rate: 0.75,
+        rows: 4,
+        outRow: 3,
+        xRow: 1,
+        keyRow: 5,
+        accumulate: true
+      }),
+      kernelCase(dropoutKernel, `rate 0, ${width} columns`, [actOut([9, width]), act([9, width]), keys], {
+        ...key,
+        rate: 0,
+        rows: 9,
+        outRow: 0,
+        xRow: 0,
+        keyRow: 0,
+        accumulate: false
+      })
+    ]
+  })
+
+const losses = (): ReadonlyArray<KernelCase> =>
+  [1, 5, 64, 1003].flatMap((vocab) =>
+    either.flatMap((gradient) => {
+      const targets = i32([6], [0, vocab - 1, -1, vocab >> 1, -100, 0])
+      const whole = { row0: 0, rows: 6, vocab, gradient }
+      const large = Float32Array.from(randomValues(6 * vocab, vocab), (v) => 300 * v) // beyond what exp of an f32 holds
+      return [
+        kernelCase(crossEntropyRows, `6 rows of ${vocab}`, [f32Out([6]), act([6, vocab]), targets], whole),
+        kernelCase(crossEntropyRows, `large logits, ${vocab}`, [f32Out([6]), act([6, vocab], large), targets], whole),
+        kernelCase(crossEntropyRows, `rows 2 to 4 of ${vocab}`, [f32([6]), act([3, vocab]), targets], {
+          row0: 2,
+          rows: 3,
+          vocab,
+          gradient
+        })
+      ]
+    })
+  )
+
+const embeddings = (): ReadonlyArray<KernelCase> =>
+  [1, 5, 67].flatMap((width) =>
+    either.map((accumulate) =>
+      kernelCase(
+        gatherGradient,
+        `ids that repeat, rows of ${width}${added(accumulate)}`,
+        [
+          accumulate ? f32([11, width]) : f32Out([11, width]),
+          act([40, width]),
+          i32(
+            [40],
+            Array.from({ length: 40 }, (_, t) => (t * t) % 11)
+          )
+        ],
+        { accumulate }
+      )
+    )
+  )
+
+export const networkCases = (): ReadonlyArray<KernelCase> => [
+  ...norms(),
+  ...ropes(),
+  ...swiglus(),
+  ...dropouts(),
+  ...losses(),
+  ...embeddings()
+]
