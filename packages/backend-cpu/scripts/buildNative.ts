@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { availableParallelism } from "node:os"
 import { dirname, join } from "node:path"
@@ -17,6 +17,13 @@ const hashOf = (...parts: ReadonlyArray<string>): string =>
     .reduce((hash, part) => hash.update(`${part.length}:`).update(part), createHash("sha256"))
     .digest("hex")
     .slice(0, 24)
+
+/** Two builds may run at once; neither reads the other's half-written file. */
+const writeWhole = (path: string, text: string): void => {
+  const partial = `${path}.${process.pid}.partial`
+  writeFileSync(partial, text)
+  renameSync(partial, path)
+}
 
 /** Runs to the end; the output is returned, not shown, so that parallel compilations do not mix. */
 const run = (command: ReadonlyArray<string>): Promise<{ readonly ok: boolean; readonly output: string }> =>
@@ -38,18 +45,20 @@ const run = (command: ReadonlyArray<string>): Promise<{ readonly ok: boolean; re
  * Symbols that a kernel object would share with the same file compiled for another instruction set (weak ones, and
  * global ones outside its namespace): the linker keeps one copy, perhaps of instructions that the machine lacks.
  */
-const sharedSymbols = (object: string, isa: string): ReadonlyArray<string> => {
-  const listing = spawnSync("nm", ["--defined-only", object], { encoding: "utf8" })
-  if (listing.status !== 0) return [] // no nm here: the check is the developers', not the user's
-  return listing.stdout.split("\n").flatMap((line) => {
-    const [, kind, symbol] = /^[0-9a-f]+ (\w) (\S+)$/.exec(line) ?? []
-    if (kind === undefined || symbol === undefined || !/[TWVuBDRi]/.test(kind)) return []
-    return symbol.includes(`5graft${isa.length}${isa}`) ? [] : [symbol]
-  })
+const sharedSymbols = (object: string, isa: string): ReadonlyArray<string> =>
+  symbolsOf(object).flatMap(({ kind, name }) =>
+    /[TWVuBDRi]/.test(kind) && !name.includes(`5graft${isa.length}${isa}`) ? [name] : []
+  )
+
+/** nm's kinds and names; none where there is no nm, since its checks are for developers. */
+const symbolsOf = (file: string): ReadonlyArray<{ readonly kind: string; readonly name: string }> => {
+  const listing = spawnSync("nm", [file], { encoding: "utf8" })
+  if (listing.status !== 0) return []
+  return [...listing.stdout.matchAll(/^[0-9a-f ]+ (\w) (\S+)$/gm)].map(([, kind = "", name = ""]) => ({ kind, name }))
 }
 
 const compile = async (compiler: Compiler, unit: Unit, object: string): Promise<void> => {
-  const partial = `${object}.partial`
+  const partial = `${object}.${process.pid}.partial`
   const { ok, output } = await run([...compiler.command, ...unit.flags, "-c", unit.path, "-o", partial])
   if (output !== "") process.stderr.write(output)
   if (!ok) throw new Error(`${unit.path} does not compile (${unit.name})`)
@@ -73,8 +82,7 @@ const linkFlags = (platform: string, exportsFile: string): ReadonlyArray<string>
         "-pthread",
         "-ldl",
         `-Wl,--version-script=${exportsFile}`,
-        "-Wl,-z,defs,-z,now",
-        "-Wl,--unresolved-symbols=ignore-in-object-files"
+        "-Wl,-z,now"
       ]
 
 const link = async (
@@ -84,7 +92,7 @@ const link = async (
   target: string
 ): Promise<void> => {
   const exportsFile = join(cache, "exports.map")
-  writeFileSync(exportsFile, "{ global: napi_register_module_v1; node_api_module_get_api_version_v1; local: *; };\n")
+  writeWhole(exportsFile, "{ global: napi_register_module_v1; node_api_module_get_api_version_v1; local: *; };\n")
   mkdirSync(dirname(target), { recursive: true })
   const partial = `${target}.${process.pid}.partial`
   const { ok, output } = await run([
@@ -96,6 +104,13 @@ const link = async (
   ])
   if (output !== "") process.stderr.write(output)
   if (!ok) throw new Error("the native library does not link")
+  // N-API's names stay open until a runtime loads the library; ours must not.
+  const missing = symbolsOf(partial).flatMap(({ kind, name }) => (kind === "U" && name.includes("graft") ? [name] : []))
+  if (missing.length > 0) {
+    throw new Error(
+      `nothing defines ${missing.join(", ")}; a file kernels/foo.cc defines register_foo in namespace graft::GRAFT_ISA`
+    )
+  }
   renameSync(partial, target) // a process that has the old file loaded keeps it
 }
 
@@ -108,7 +123,7 @@ const build = async (): Promise<void> => {
   const headers = join(dirname(createRequire(import.meta.url).resolve("node-api-headers/package.json")), "include")
   const generated = join(cache, "builtIns.cc")
   const units = nativeUnits(join(root, "native"), headers, compiler.arch, generated)
-  for (const unit of units) if (unit.path === generated) writeFileSync(generated, unit.source)
+  for (const unit of units) if (unit.path === generated) writeWhole(generated, unit.source)
 
   const texts = new Map<string, string>()
   const textOf = (path: string): string => {
@@ -147,10 +162,14 @@ const build = async (): Promise<void> => {
     return
   }
   await link(compiler, objects, cache, target)
-  writeFileSync(linked, key)
+  writeWhole(linked, key)
   const kept = new Set(objects)
   for (const file of readdirSync(cache)) {
-    if (/\.(o|partial)$/.test(file) && !kept.has(join(cache, file))) rmSync(join(cache, file), { force: true })
+    const path = join(cache, file)
+    // Young ones may be another build's that runs now.
+    if (/\.(o|partial)$/.test(file) && !kept.has(path) && Date.now() - statSync(path).mtimeMs > 3_600_000) {
+      rmSync(path, { force: true })
+    }
   }
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   console.log(

@@ -3,7 +3,7 @@
  * `// graft-isa: …` names and the target has. Adding a kernel file needs no list to be edited: the file that fills the
  * tables (`registerBuiltIns`) is generated from what is found.
  */
-import { readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { basename, join } from "node:path"
 
 export interface Unit {
@@ -12,6 +12,7 @@ export interface Unit {
   readonly path: string
   readonly source: string
   readonly flags: ReadonlyArray<string>
+  /** Every header of `folders` that it includes, directly or not. */
   readonly headers: ReadonlyArray<string>
   /** The instruction set of a kernel file: it may define symbols in this namespace only. */
   readonly isa?: string
@@ -34,6 +35,21 @@ const filesOf = (folder: string, suffix: string): ReadonlyArray<string> =>
     .filter((name) => name.endsWith(suffix))
     .sort()
     .map((name) => join(folder, name))
+
+/** Conditions are not looked at: a header too many recompiles once too often, one too few would go stale. */
+const includedBy = (
+  source: string,
+  folders: ReadonlyArray<string>,
+  found = new Set<string>()
+): ReadonlyArray<string> => {
+  for (const [, name = ""] of source.matchAll(/^\s*#\s*include\s*[<"]([^>"]+)[>"]/gm)) {
+    const path = folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate))
+    if (path === undefined || found.has(path)) continue // the system's, or known
+    found.add(path)
+    includedBy(readFileSync(path, "utf8"), folders, found)
+  }
+  return [...found].sort()
+}
 
 const isasOf = (path: string, source: string): ReadonlyArray<string> => {
   const isas = /^\/\/ graft-isa:(.*)$/m.exec(source)?.[1]?.trim().split(/\s+/)
@@ -75,9 +91,10 @@ export const nativeUnits = (
   generated: string
 ): ReadonlyArray<Unit> => {
   const known = isaFlags[arch] ?? {}
-  const publicHeaders = filesOf(join(native, "include/graft"), ".h")
-  const kernelHeaders = [...publicHeaders, ...filesOf(join(native, "kernels"), ".h")]
-  const engineHeaders = [...publicHeaders, ...filesOf(join(native, "engine"), ".h"), ...filesOf(apiHeaders, ".h")]
+  // Where a quoted name may lie, too: headers of include/graft name one another without the folder.
+  const published = [join(native, "include"), join(native, "include/graft")]
+  const kernelFolders = [...published, join(native, "kernels")]
+  const engineFolders = [...published, join(native, "engine"), apiHeaders]
   const include = `-I${join(native, "include")}`
   const families = new Map<string, Array<string>>()
   const units: Array<Unit> = []
@@ -93,26 +110,28 @@ export const nativeUnits = (
         path,
         source,
         isa,
-        headers: kernelHeaders,
+        headers: includedBy(source, kernelFolders),
         flags: [...everywhere, ...kernelFlags, `-DGRAFT_ISA=${isa}`, ...flags, include]
       })
     }
   }
   const engine = [...everywhere, "-O2", "-DNAPI_VERSION=8", include, `-I${join(native, "engine")}`, `-I${apiHeaders}`]
   for (const path of filesOf(join(native, "engine"), ".cc")) {
+    const source = readFileSync(path, "utf8")
     units.push({
       name: `engine.${basename(path, ".cc")}`,
       path,
-      source: readFileSync(path, "utf8"),
-      headers: engineHeaders,
+      source,
+      headers: includedBy(source, engineFolders),
       flags: engine
     })
   }
+  const tables = tablesSource(families)
   units.push({
     name: "engine.builtIns",
     path: generated,
-    source: tablesSource(families),
-    headers: engineHeaders,
+    source: tables,
+    headers: includedBy(tables, engineFolders),
     flags: engine
   })
   return units

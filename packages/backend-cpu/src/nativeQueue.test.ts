@@ -310,6 +310,21 @@ test("views outlive the queue and see zeros", async () => {
   assert.deepEqual([...view], [0, 0, 0, 0])
 })
 
+test("close gives the memory back", async () => {
+  const bytes = 256 * 2 ** 20
+  const cycle = async (): Promise<void> => {
+    const queue = new TestQueue({ arenas: [bytes] })
+    queue.fill(1, 0, bytes / 4)
+    await queue.floats()
+    await queue.close()
+  }
+  await cycle()
+  const before = process.memoryUsage.rss()
+  for (let i = 0; i < 4; i++) await cycle()
+  const grown = process.memoryUsage.rss() - before
+  assert.ok(grown < bytes / 2, `${grown} bytes more after four queues of ${bytes}`)
+})
+
 test("the flight recorder hashes outputs in order, equal for any number of threads", async () => {
   const flights = await Promise.all(
     [1, 2, 5].map(async (threads) => {

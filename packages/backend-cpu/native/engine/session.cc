@@ -46,7 +46,14 @@ void Session::enqueueHost(const std::string& op, double token, int outputs, cons
   expect();
 }
 
+/** What Bun and Node 20 allow an array buffer. */
+static constexpr double mostBytes = 4294967296.0;
+
 napi_value Session::read(double arena, double offset, double bytes) {
+  if (bytes > mostBytes) {
+    throw Failure("read: " + std::to_string(bytes) + " bytes are more than an array buffer's 4 GiB; read in pieces",
+                  FailureKind::range);
+  }
   addressOf(queue_->arenas(), arena, offset, bytes, "read");  // before an array buffer of that size is made
   void* data = nullptr;
   napi_value buffer = nullptr, promise = nullptr;
@@ -67,9 +74,8 @@ napi_value Session::read(double arena, double offset, double bytes) {
 }
 
 napi_value Session::view(double arena, double offset, double bytes) {
-  constexpr double most = 4294967296.0;  // what Bun and Node 20 allow an array buffer
-  if (bytes > most) {
-    throw Failure("view: " + std::to_string(bytes) + " bytes are more than an array buffer's 4 GiB; look through several windows",
+  if (bytes > mostBytes) {
+    throw Failure("view: " + std::to_string(bytes) + " bytes are more than an array buffer's 4 GiB; use several windows",
                   FailureKind::range);
   }
   unsigned char* address = addressOf(queue_->arenas(), arena, offset, bytes, "view");
