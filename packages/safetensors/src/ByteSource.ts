@@ -31,14 +31,17 @@ const requireInside = (name: string, size: number, offset: number, length: numbe
     )
 }
 
-export const memorySource = (name: string, bytes: Uint8Array): ByteSource => ({
-  name,
-  size: bytes.byteLength,
-  read: (offset, length) => {
-    requireInside(name, bytes.byteLength, offset, length)
-    return bytes.subarray(offset, offset + length)
+export const memorySource = (name: string, bytes: Uint8Array): ByteSource => {
+  const { buffer, byteOffset, byteLength } = bytes
+  return {
+    name,
+    size: byteLength,
+    read: (offset, length) => {
+      requireInside(name, byteLength, offset, length)
+      return new Uint8Array(buffer, byteOffset + offset, length) // a plain one, where `bytes` may be Node's Buffer
+    }
   }
-})
+}
 
 /** One system call reads at most this much: Linux itself stops short of 2 GiB. */
 const LONGEST_READ = 1 << 30

@@ -96,7 +96,7 @@ export class GgufCursor {
   /** A copy of the next bytes. */
   bytes(length: number, what: string): Uint8Array {
     const at = this.#take(length, what)
-    return this.#bytes.slice(at, at + length)
+    return new Uint8Array(this.#bytes.subarray(at, at + length)) // not `slice`: a Buffer's would not copy
   }
 
   text(what: string): string {

@@ -1,6 +1,7 @@
 /**
  * How text is cut into words before byte-level BPE, by GGUF's `tokenizer.ggml.pre`. The expressions are applied one after
- * the other, each within the pieces of the one before (llama.cpp, src/llama-vocab.cpp, llm_tokenizer_bpe).
+ * the other, each within the pieces of the one before (llama.cpp, src/llama-vocab.cpp, llm_tokenizer_bpe). White space is
+ * outside of every range of characters there, hence the look-ahead before one that spans some.
  */
 export interface PreTokenizer {
   readonly expressions: ReadonlyArray<string>
@@ -59,7 +60,7 @@ export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
   ["stablelm2", qwen2],
   ["megrez", qwen2],
   ["deepseek-r1-qwen", qwen2],
-  ["deepseek-coder", words("[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+", "\\p{N}")],
+  ["deepseek-coder", words("[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "(?:(?!\\s)[一-龥ࠀ-一가-퟿])+", "\\p{N}")],
   ["tekken", { expressions: [`${cased("")}|\\p{N}|${SIGNS_OR_SLASH}|${SPACES}`], ignoreMerges: true, addBos: true }],
   ["gpt-4o", words(`${cased(`${CONTRACTIONS}?`)}|\\p{N}{1,3}|${SIGNS_OR_SLASH}|${SPACES}`)],
   ["llama4", words(`${cased(`${CONTRACTIONS}?`)}|\\p{N}{1,3}|${SIGNS_OR_SLASH}|${SPACES}`)]

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict"
+import { readFileSync } from "node:fs"
+import { test } from "node:test"
+import { fileURLToPath } from "node:url"
+import { memorySource } from "@graft/safetensors"
+import { type GgufFile, type GgufValue, parseGguf } from "../gguf/parseGguf.ts"
+import { folderTokenizer } from "./folderTokenizer.ts"
+import { ggufTokenizer } from "./ggufTokenizer.ts"
+import { preTokenizers } from "./preTokenizers.ts"
+import { StreamDecoder } from "./StreamDecoder.ts"
+import { type Tokenizer, TokenizerError } from "./Tokenizer.ts"
+
+const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+const json = (path: string): unknown => JSON.parse(readFileSync(at(path), "utf8"))
+const testing = "../../../testing/fixtures/"
+const smollm2 = "../../../../../shared/models/smollm2-135m-instruct-q4_1.gguf"
+
+const opened = new Map<string, GgufFile>()
+const gguf = (path: string, change: Readonly<Record<string, GgufValue>> = {}): Tokenizer => {
+  const file = opened.get(path) ?? parseGguf(memorySource(path, readFileSync(at(path))))
+  opened.set(path, file)
+  return ggufTokenizer({ ...file, metadata: new Map([...file.metadata, ...Object.entries(change)]) })!
+}
+const folder = (name: string): Tokenizer =>
+  folderTokenizer({
+    path: name,
+    tokenizer: json(`${testing}${name}/tokenizer.json`),
+    config: json(`${testing}${name}/tokenizer_config.json`),
+    specialTokensMap: undefined
+  })
+const bare = { addSpecial: false }
+
+const strings = json("../../fixtures/strings.json") as ReadonlyArray<string>
+// Recorded by oracles/llama-cpp/tokens.ts with node-llama-cpp 3.22.1.
+const reference = json("../../fixtures/llamaCppTokens.json") as Readonly<
+  Record<string, ReadonlyArray<ReadonlyArray<number>>>
+>
+
+const vocabulary = (name: string): Tokenizer => {
+  const rule = /^smollm2 as (.+)$/.exec(name)?.[1]
+  if (rule !== undefined) return gguf(smollm2, { "tokenizer.ggml.pre": rule })
+  if (name === "smollm2") return gguf(smollm2)
+  if (name === "tiny-spm without prefix")
+    return gguf(`${testing}tiny-spm/model.gguf`, { "tokenizer.ggml.add_space_prefix": false })
+  return gguf(`${testing}${name}/model.gguf`)
+}
+
+for (const [name, wanted] of Object.entries(reference)) {
+  test(`${name}: the ids of llama.cpp for ${strings.length} strings`, () => {
+    const tokenizer = vocabulary(name)
+    assert.equal(wanted.length, strings.length)
+    strings.forEach((text, i) => {
+      assert.deepEqual(tokenizer.encode(text, bare), wanted[i], JSON.stringify(text))
+    })
+  })
+}
+
+const texts = (name: string) =>
+  json(`${testing}${name}/texts.json`) as ReadonlyArray<{
+    readonly text: string
+    readonly ids: ReadonlyArray<number>
+    readonly decoded: string
+  }>
+
+for (const name of ["tiny-bpe", "tiny-spm"])
+  test(`${name}: folder and GGUF give the ids of the Python peer, and its text back`, () => {
+    const both = [folder(name), gguf(`${testing}${name}/model.gguf`)]
+    for (const { text, ids, decoded } of texts(name))
+      for (const tokenizer of both) {
+        assert.deepEqual(tokenizer.encode(text, bare), ids, JSON.stringify(text))
+        assert.equal(tokenizer.decode(ids), decoded)
+      }
+    const [a, b] = both
+    assert.equal(a!.vocabularySize, b!.vocabularySize)
+    assert.equal(a!.bosId, b!.bosId)
+    assert.equal(a!.eosId, b!.eosId)
+    assert.deepEqual(a!.encode("Hello", { addSpecial: true }), b!.encode("Hello", { addSpecial: true }))
+    for (let id = 0; id < a!.vocabularySize; id++) assert.deepEqual(a!.bytesOf(id), b!.bytesOf(id), `token ${id}`)
+  })
+
+test("bos goes before a text where the model wants it", () => {
+  const spm = gguf(`${testing}tiny-spm/model.gguf`)
+  assert.deepEqual(spm.encode("", { addSpecial: true }), [spm.bosId])
+  assert.deepEqual(spm.encode("", bare), [])
+  assert.equal(spm.encode("Hi", { addSpecial: true })[0], spm.bosId)
+  const real = gguf(smollm2)
+  assert.deepEqual(real.encode("Hi", { addSpecial: true }), real.encode("Hi", bare))
+  const both = gguf(smollm2, { "tokenizer.ggml.add_bos_token": true, "tokenizer.ggml.add_eos_token": true })
+  assert.deepEqual(both.encode("Hi", { addSpecial: true }), [1, ...both.encode("Hi", bare), 2])
+})
+
+test("text comes back from its ids, whole and as it streams", () => {
+  for (const tokenizer of [gguf(smollm2), gguf(`${testing}tiny-spm/model.gguf`), gguf(`${testing}tiny-bpe/model.gguf`)])
+    for (const text of strings) {
+      // SentencePiece writes a space as U+2581, and puts one after each special token in a text.
+      if (/▁|<s>|<unk>/.test(text)) continue
+      const ids = tokenizer.encode(text, bare)
+      assert.equal(tokenizer.decode(ids), text)
+      const stream = new StreamDecoder(tokenizer, { showSpecial: true })
+      const parts = ids.map((id) => stream.push(id))
+      assert.equal((parts.join("") + stream.end()).trimStart(), text.trimStart())
+      for (const part of parts)
+        if (!text.includes("\ufffd")) assert.ok(!part.includes("\ufffd"), "half a character was shown")
+    }
+})
+
+test("special tokens are hidden when asked, and a text cut within a character says so", () => {
+  const tokenizer = gguf(smollm2)
+  const ids = tokenizer.encode("<|im_start|>hello😀<|im_end|>", bare)
+  assert.equal(tokenizer.decode(ids), "<|im_start|>hello😀<|im_end|>")
+  assert.equal(tokenizer.decode(ids, { skipSpecial: true }), "hello😀")
+  const stream = new StreamDecoder(tokenizer)
+  const shown = ids
+    .slice(0, -2)
+    .map((id) => stream.push(id))
+    .join("")
+  assert.equal(shown, "hello")
+  assert.equal(stream.end(), "\ufffd")
+  assert.throws(() => tokenizer.decode([49_152]), /token 49152 is none of the 49152/)
+  assert.deepEqual(tokenizer.stopIds, [2, 0])
+})
+
+test("a long text without a place to cut it", () => {
+  const tokenizer = gguf(smollm2)
+  const spm = gguf(`${testing}tiny-spm/model.gguf`)
+  for (const text of ["a".repeat(100_000), "日本".repeat(30_000), " ".repeat(50_000)])
+    for (const each of [tokenizer, spm]) assert.equal(each.decode(each.encode(text, bare)), text)
+})
+
+const refuses = (change: Readonly<Record<string, GgufValue>>, message: RegExp): void => {
+  assert.throws(
+    () => gguf(smollm2, change),
+    (error) => error instanceof TokenizerError && message.test(error.message)
+  )
+}
+test("a GGUF's tokenizer that cannot be used is a typed error", () => {
+  refuses({ "tokenizer.ggml.model": "bert" }, /of the kind "bert"; gpt2 and llama/)
+  refuses({ "tokenizer.ggml.pre": "smolm" }, new RegExp(`"smolm"; known are ${[...preTokenizers.keys()][0]}`))
+  refuses({ "tokenizer.ggml.tokens": 3 }, /no list of tokens/)
+  refuses({ "tokenizer.ggml.merges": Int32Array.of(1) }, /no list of merges/)
+  refuses({ "tokenizer.ggml.token_type": Int32Array.of(1) }, /token_type/)
+  refuses({ "tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": Float32Array.of(1) }, /scores/)
+  assert.equal(ggufTokenizer({ ...opened.get(smollm2)!, metadata: new Map() }), undefined)
+})
+
+test("a folder's tokenizer that cannot be used is a typed error", () => {
+  const sound = json(`${testing}tiny-bpe/tokenizer.json`) as Record<string, unknown>
+  const make =
+    (change: Record<string, unknown>, config: unknown = {}) =>
+    () =>
+      folderTokenizer({ path: "t.json", tokenizer: { ...sound, ...change }, config, specialTokensMap: undefined })
+  for (const [attempt, message] of [
+    [make({ model: { type: "BPE", vocab: { a: -1 }, merges: [] } }), /token id/],
+    [make({ model: 3 }), /t\.json cannot be used/],
+    [make({ decoder: { type: "WordPiece" } }), /decoder is WordPiece/],
+    [make({ pre_tokenizer: { type: "Nonsense" } }), /Nonsense/],
+    [make({}, { bos_token: 7 }), /tokenizer_config\.json/]
+  ] as const)
+    assert.throws(attempt, (error) => error instanceof TokenizerError && message.test(error.message))
+})
