@@ -4,7 +4,7 @@
  * are thrown at enqueue; errors of the outside world stick, and the next read reports them with the name of the op.
  */
 import { Allocator, type ArenaLayout, type Category, type Cell } from "./Allocator.ts"
-import { narrow, widen } from "./dtype.ts"
+import { narrow, widen } from "./reference/conversion.ts"
 import type { Tensor } from "./Tensor.ts"
 import type { SourceTensor } from "./TensorSource.ts"
 
@@ -176,6 +176,10 @@ export abstract class Queue {
     throw new ReferenceError(`${op}: ${name} ${why}`)
   }
 }
+
+/** The high-water mark of a queue: its arenas and what the device took for itself. */
+export const totalPeak = ({ limits, allocator }: Queue): number =>
+  allocator.peaks.reduce((sum, bytes) => sum + bytes, limits.fixedBytes)
 
 /** An error of the outside world while an op ran: I/O, a spill, a broken kernel. It sticks to its queue. */
 export class DeviceFault extends Error {

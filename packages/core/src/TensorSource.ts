@@ -2,7 +2,8 @@
  * Tensors that lie outside: in a file, or in host memory. A loader lists them, a codec turns one of them into a weight.
  * `read` is asked when the upload is enqueued, never on the meta backend, so that a plan opens no file's payload.
  */
-import { type DType, narrow } from "./dtype.ts"
+import type { DType } from "./dtype.ts"
+import { narrow } from "./reference/conversion.ts"
 
 export interface SourceTensor {
   readonly name: string

@@ -1,5 +1,6 @@
 /** The failures that a run reports. Each says what, where, what it got and wanted, and what to do. */
 import { Schema } from "effect"
+import { DeviceFault } from "./Queue.ts"
 
 /** Options of a part that do not decode: every problem at once, the nearest name for a misspelt key. */
 export class BadOptions extends Schema.TaggedError<BadOptions>()("BadOptions", {
@@ -10,12 +11,23 @@ export class BadOptions extends Schema.TaggedError<BadOptions>()("BadOptions", {
     return `${this.part}: ${this.problems.join("; ")}`
   }
 }
+const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
+const said = { message: Schema.String }
 /** Parts that cannot work together, found before any weight is read. */
-export class BadStack extends Schema.TaggedError<BadStack>()("BadStack", { problem: Schema.String }) {
-  override get message(): string {
-    return this.problem
-  }
+export class BadStack extends Schema.TaggedError<BadStack>()("BadStack", said) {}
+/** Reading the model or building the session went wrong. */
+export class LoadError extends Schema.TaggedError<LoadError>()("LoadError", said) {
+  static readonly from = (cause: unknown): LoadError => new LoadError({ message: messageOf(cause) })
 }
+/** An op failed at run time for an outside reason. */
+export class DeviceError extends Schema.TaggedError<DeviceError>()("DeviceError", { op: Schema.String, ...said }) {
+  static readonly from = (cause: unknown): DeviceError =>
+    new DeviceError({ op: cause instanceof DeviceFault ? cause.op : "queue", message: messageOf(cause) })
+}
+export class CheckpointError extends Schema.TaggedError<CheckpointError>()("CheckpointError", {
+  path: Schema.String,
+  ...said
+}) {}
 export class UnusedParts extends Schema.TaggedError<UnusedParts>()("UnusedParts", {
   unused: Schema.Array(Schema.String)
 }) {
@@ -34,21 +46,6 @@ export class OutOfMemory extends Schema.TaggedError<OutOfMemory>()("OutOfMemory"
     return `the plan needs ${mb(this.wantedBytes)} on ${this.device}, which has ${mb(this.availableBytes)}; lower the batch size or the length, or turn checkpointing on`
   }
 }
-/** An op failed at run time for an outside reason. */
-export class DeviceError extends Schema.TaggedError<DeviceError>()("DeviceError", {
-  op: Schema.String,
-  problem: Schema.String
-}) {
-  override get message(): string {
-    return `${this.op}: ${this.problem}`
-  }
-}
-/** Reading the model or building the session went wrong. */
-export class LoadError extends Schema.TaggedError<LoadError>()("LoadError", { problem: Schema.String }) {
-  override get message(): string {
-    return this.problem
-  }
-}
 export class NotFinite extends Schema.TaggedError<NotFinite>()("NotFinite", {
   step: Schema.Number,
   loss: Schema.Number,
@@ -57,13 +54,5 @@ export class NotFinite extends Schema.TaggedError<NotFinite>()("NotFinite", {
 }) {
   override get message(): string {
     return `step ${this.step}: loss ${this.loss}, gradient norm ${this.gradNorm}, in rows ${this.samples.join(", ")} of the data; the update was not applied. Lower the learning rate, or look at these rows`
-  }
-}
-export class CheckpointError extends Schema.TaggedError<CheckpointError>()("CheckpointError", {
-  path: Schema.String,
-  problem: Schema.String
-}) {
-  override get message(): string {
-    return `${this.path}: ${this.problem}`
   }
 }

@@ -12,7 +12,7 @@ const make = (options: LoraOptions, saved?: SavedAdapter) =>
     const model = yield* ModelLoader
     const plan = loraPlan(options, saved)
     const problem = plan.check(model.description, model.codec)
-    if (problem !== undefined) return yield* new BadStack({ problem })
+    if (problem !== undefined) return yield* new BadStack({ message: problem })
     return { part: yield* makePart(options.dora ? "DoRA" : "LoRA", model), plan }
   })
 

@@ -1,5 +1,5 @@
 import type { Kernel } from "../Queue.ts"
-import { philox, toUnit } from "../random.ts"
+import { philox, toUnit } from "./random.ts"
 
 interface Dropout {
   readonly rate: number

@@ -1,8 +1,9 @@
 /** Runs a kernel's slow body over host memory: what the reference backend does always, and others for kernels they lack. */
 
 import type { Cell } from "../Allocator.ts"
-import { bytesOf, narrow, widen } from "../dtype.ts"
+import { bytesOf } from "../dtype.ts"
 import type { Command, Operand, View } from "../Queue.ts"
+import { narrow, widen } from "./conversion.ts"
 
 /** The bytes [offset, offset + bytes) of the arena of a cell. */
 export type MemoryAt = (cell: Cell, offset: number, bytes: number) => Uint8Array

@@ -20,13 +20,13 @@ const make = (model: OpenedModel, options: Options) =>
     const { config, tensors } = model
     if (config.attentionBias || config.mlpBias) {
       return yield* new BadStack({
-        problem: `${model.path}: its linears have biases, which this loader does not compute; take a Llama without`
+        message: `${model.path}: its linears have biases, which this loader does not compute; take a Llama without`
       })
     }
     const stored = config.quantization?.codec
     if (stored !== undefined && codec.codec.adopt === undefined) {
       return yield* new BadStack({
-        problem: `${model.path}: its linears are stored as ${stored}, which ${codec.codec.name} weights cannot hold; provide the codec of ${stored}`
+        message: `${model.path}: its linears are stored as ${stored}, which ${codec.codec.name} weights cannot hold; provide the codec of ${stored}`
       })
     }
     const description = describeLlama(config, model.path)

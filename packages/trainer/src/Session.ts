@@ -2,25 +2,39 @@
  * One training run on one queue, plain and synchronous: `step` enqueues a whole optimiser step and returns. On the meta
  * queue the same code is the memory plan.
  */
-import type { AdapterPlan, SavedParameter } from "./Adapter.ts"
-import { collate, type MicroBatch, supervisedIn } from "./Document.ts"
-import type { ActivationDType } from "./dtype.ts"
-import { alwaysResident, type Loaded, type Model, type Residency } from "./Model.ts"
-import type { Leaf, Overrides } from "./Op.ts"
-import { type MakeOptimizer, type OptimizerState, pieceOf, type StatePiece } from "./Optimizer.ts"
-import { linearCrossEntropy } from "./ops/linearCrossEntropy.ts"
-import { addInto, sum } from "./ops/rows.ts"
-import { ParameterArena } from "./ParameterArena.ts"
-import type { Queue } from "./Queue.ts"
-import { clipControl, sumSquares } from "./reference/optimizer.ts"
-import { fill } from "./reference/rows.ts"
-import { Graph } from "./Tape.ts"
-import { Scope, type Tensor } from "./Tensor.ts"
+import {
+  type ActivationDType,
+  type Assembly,
+  addInto,
+  alwaysResident,
+  assemble,
+  clipControl,
+  collate,
+  fill,
+  Graph,
+  type Leaf,
+  type Loaded,
+  linearCrossEntropy,
+  type MakeOptimizer,
+  type MicroBatch,
+  type Model,
+  type OptimizerState,
+  type Overrides,
+  ParameterArena,
+  pieceOf,
+  type Queue,
+  type Residency,
+  type SavedParameter,
+  Scope,
+  type StatePiece,
+  sum,
+  sumSquares,
+  supervisedIn,
+  type Tensor
+} from "@graft/core"
 
 /** The parts of a run as functions of a queue: nothing here holds a buffer. */
-export interface Recipe {
-  readonly load: (queue: Queue, scope: Scope, trained: (path: string) => boolean) => Generator<Loaded, Model, void>
-  readonly adapter: AdapterPlan
+export interface Recipe extends Assembly {
   readonly optimizer: MakeOptimizer
   readonly overrides: Overrides
   /** Sums over processes: gradients and the count of tokens, between backward and clipping. */
@@ -54,6 +68,8 @@ export interface Session extends Disposable {
   /** All that a checkpoint must hold, besides the number of the step. */
   readonly pieces: ReadonlyArray<StatePiece>
   readonly read: () => Promise<ReadonlyArray<SavedParameter>>
+  /** The control scalars as of the last update. */
+  readonly control: () => Promise<Float32Array>
 }
 
 /** Destinations for leaf gradients in an arena; `finish` zeroes what no backward reached. */
@@ -75,32 +91,6 @@ export const gradientSink = (
     for (const [, gradient] of pairs) if (!written.has(gradient)) queue.enqueue(fill, [gradient], { value: 0 })
   }
   return { leaf, finish }
-}
-
-/** Loads a model, lays its trained parameters out and binds the adapter: what training, evaluation and generation share. */
-export function* assemble(queue: Queue, scope: Scope, recipe: Pick<Recipe, "load" | "adapter">) {
-  const { adapter } = recipe
-  const model = yield* recipe.load(queue, scope, adapter.trainsBase)
-  const specs = [...adapter.parameters(model.description), ...model.trained]
-  const parameters = new ParameterArena(scope, specs, "parameters", "adapters")
-  for (const { path, init } of specs) {
-    const t = parameters.get(path)
-    if (typeof init === "function") queue.upload(t, init)
-    else uploadAsF32(queue, t, init)
-    yield { path, bytes: t.bytes }
-  }
-  model.bindTrained((path) => parameters.get(path))
-  adapter.bind(model.linears, (path) => parameters.get(path), scope)
-  return { model, parameters, specs }
-}
-/** A trained tensor is f32, whatever its file has. */
-const uploadAsF32 = (queue: Queue, t: Tensor, source: Parameters<Queue["uploadSource"]>[1]): void => {
-  if (source.dtype === "f32") return queue.uploadSource(t, source)
-  using temporary = new Scope(queue, "workspace")
-  const raw = temporary.tensor([t.rows, t.columns], `${source.name} (${source.dtype})`, source.dtype)
-  queue.uploadSource(raw, source)
-  using g = new Graph(queue)
-  addInto(g, t, raw)
 }
 
 export function* makeSession(queue: Queue, recipe: Recipe): Generator<Loaded, Session, void> {
@@ -170,6 +160,7 @@ export function* makeSession(queue: Queue, recipe: Recipe): Generator<Loaded, Se
     },
     read: () =>
       Promise.all(parameters.entries.map(async ([path, t]) => ({ path, shape: t.shape, values: await queue.read(t) }))),
+    control: () => queue.read(control),
     [Symbol.dispose]: () => scope[Symbol.dispose]()
   }
   return session

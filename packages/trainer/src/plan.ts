@@ -1,8 +1,5 @@
 /** What a run takes, to the byte: load, and one step of each distinct shape, with nothing executed. */
-import { type MicroBatch, shapeOf } from "./Document.ts"
-import { type MemoryPlan, MetaQueue } from "./MetaQueue.ts"
-import { loadAtOnce } from "./Model.ts"
-import type { Limits } from "./Queue.ts"
+import { type Limits, loadAtOnce, type MemoryPlan, MetaQueue, type MicroBatch, shapeOf } from "@graft/core"
 import { makeSession, type Recipe } from "./Session.ts"
 
 export interface RunPlan {
