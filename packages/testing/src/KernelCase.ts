@@ -20,6 +20,8 @@ export interface KernelCase {
   readonly exact: boolean
   /** A case that takes long runs with two mixes of dtypes only. */
   readonly large: boolean
+  /** Results below this are what is left of terms that cancel. */
+  readonly floor: number
   readonly enqueue: (queue: Queue, operands: ReadonlyArray<Tensor>) => void
 }
 
@@ -50,7 +52,7 @@ export const kernelCase = <P>(
   title: string,
   operands: ReadonlyArray<OperandSpec>,
   params: P,
-  { exact = false, large = false }: { readonly exact?: boolean; readonly large?: boolean } = {}
+  { exact = false, large = false, floor = 0 }: Partial<Pick<KernelCase, "exact" | "large" | "floor">> = {}
 ): KernelCase => ({
   kernel: kernel.name,
   title,
@@ -58,6 +60,7 @@ export const kernelCase = <P>(
   outputs: kernel.outputs,
   exact,
   large,
+  floor,
   enqueue: (queue, tensors) => queue.enqueue(kernel, tensors, params)
 })
 

@@ -18,18 +18,19 @@ const span = (values: ArrayLike<number>): number => {
   for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i])) most = Math.max(most, Math.abs(values[i]!))
   return most
 }
-/** max|Δ| / max|wanted| */
-export const relativeDifference = (got: ArrayLike<number>, wanted: ArrayLike<number>): number => {
+/** max|Δ| / max|wanted|; `floor` is the size of terms that may cancel, leaving nothing but their rounding. */
+export const relativeDifference = (got: ArrayLike<number>, wanted: ArrayLike<number>, floor = 0): number => {
   const apart = maxDifference(got, wanted)
-  return apart === 0 ? 0 : apart / Math.max(span(wanted), Number.MIN_VALUE)
+  return apart === 0 ? 0 : apart / Math.max(span(wanted), floor, Number.MIN_VALUE)
 }
 export const assertClose = (
   got: ArrayLike<number>,
   wanted: ArrayLike<number>,
   tolerance: number,
-  what: string
+  what: string,
+  floor = 0
 ): void => {
-  const apart = relativeDifference(got, wanted)
+  const apart = relativeDifference(got, wanted, floor)
   if (apart <= tolerance) return
   let at = 0
   let worst = -1

@@ -50,7 +50,13 @@ export const testKernels = (
                 const got = await runKernelCase(queue, one, mix, within)
                 const what = `${kernel}, ${one.title} (${mix})${within ? ", within larger buffers" : ""}`
                 for (const [i, values] of got.entries()) {
-                  assertClose(values, wanted[i]!, one.exact ? 0 : toleranceOf(backend, mix), `${what}, output ${i}`)
+                  assertClose(
+                    values,
+                    wanted[i]!,
+                    one.exact ? 0 : toleranceOf(backend, mix),
+                    `${what}, output ${i}`,
+                    one.floor
+                  )
                   compared++
                 }
               }

@@ -102,7 +102,7 @@ export const attentionCases = (): ReadonlyArray<KernelCase> =>
           segments
         ],
         sizes,
-        { large }
+        { large, floor: keys === 1 ? 1 : 0 } // one key has weight 1, whatever the query
       )
     ]
   })

@@ -33,7 +33,8 @@ const norms = (): ReadonlyArray<KernelCase> =>
         rmsNormBackwardX,
         `[${t}, ${n}]${added(accumulate)}`,
         [accumulate ? act([t, n]) : actOut([t, n]), act([t, n]), act([t, n]), stored([n])],
-        { epsilon: 1e-6, accumulate }
+        { epsilon: 1e-6, accumulate },
+        { floor: n === 1 ? 1 : 0 } // of one number nothing is left but its sign
       ),
       kernelCase(
         rmsNormBackwardW,
