@@ -84,6 +84,8 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
   const texts: Array<string> = []
   for (const [token, id] of Object.entries(json.model.vocab)) texts[id] = token
   for (const { id, content } of added.values()) texts[id] = content
+  const count = Object.keys(json.model.vocab).length + added.size
+  if (texts.length > 2 * count + SPARE) return fail(`it has ${count} tokens, and ids up to ${texts.length - 1}`)
   const idOf = (name: string | { readonly content: string } | null | undefined): number | undefined =>
     name == null ? undefined : library.token_to_id(typeof name === "string" ? name : name.content)
   const specials = new Map<string, number>()
@@ -93,20 +95,31 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
   const ends = [...specials].filter(([name]) => endsOfTurn.has(name)).map(([, id]) => id)
   const kinds = [json.decoder?.type, ...(json.decoder?.decoders ?? []).map((decoder) => decoder.type)]
   const bytesOf = pieceReader(kinds, fail)
+  const run = (text: string, addSpecial: boolean): Array<number> => {
+    const ids: Array<number> = attempt("", () => library.encode(text, { add_special_tokens: addSpecial }).ids)
+    const unknown = ids.findIndex((id) => texts[id] === undefined)
+    return unknown < 0
+      ? ids
+      : fail(`it makes a token of ${JSON.stringify(text.slice(0, 40))} that is not in its vocabulary`)
+  }
+  run("a", true) // what the library finds wrong only when it encodes should be found now
   return makeTokenizer({
     pieces: Array.from({ length: texts.length }, (_, id) =>
-      texts[id] === undefined ? new Uint8Array(0) : added.has(id) ? utf8.encode(texts[id]) : bytesOf(texts[id])
+      texts[id] === undefined ? NOTHING : added.has(id) ? utf8.encode(texts[id]) : bytesOf(texts[id])
     ),
     specials,
     bosId,
     eosId,
     stopIds: [...new Set([...(eosId === undefined ? [] : [eosId]), ...ends])],
     spacePrefix: !kinds.includes("ByteLevel") && putsSpaceFirst(json),
-    encode: encoder(library, settings, bosId, eosId)
+    encode: encoder(run, settings, bosId, eosId)
   })
 }
 
 const utf8 = new TextEncoder()
+const NOTHING = new Uint8Array(0)
+/** Ids may have gaps, but a few tokens with huge ids would make a huge table. */
+const SPARE = 100_000
 
 /** How a token's text becomes bytes, by the kinds of decoders that the file names. */
 const pieceReader = (
@@ -133,17 +146,15 @@ const putsSpaceFirst = (json: typeof TokenizerJson.Type): boolean => {
 
 /** transformers' LlamaTokenizer builds its own template from the two settings; other classes follow the file. */
 const encoder = (
-  library: HuggingFaceTokenizer,
+  run: (text: string, addSpecial: boolean) => Array<number>,
   settings: typeof TokenizerConfig.Type,
   bosId: number | undefined,
   eosId: number | undefined
 ): Tokenizer["encode"] => {
-  const plain = (text: string): Array<number> => library.encode(text, { add_special_tokens: false }).ids
   const own = /^(Code)?LlamaTokenizer/.test(settings.tokenizer_class ?? "")
   const { add_bos_token: addBos, add_eos_token: addEos } = settings
-  if (!own || (addBos == null && addEos == null))
-    return (text, { addSpecial }) => (addSpecial ? library.encode(text, { add_special_tokens: true }).ids : plain(text))
+  if (!own || (addBos == null && addEos == null)) return (text, { addSpecial }) => run(text, addSpecial)
   const before = (addBos ?? true) && bosId !== undefined ? [bosId] : []
   const after = (addEos ?? false) && eosId !== undefined ? [eosId] : []
-  return (text, { addSpecial }) => (addSpecial ? [...before, ...plain(text), ...after] : plain(text))
+  return (text, { addSpecial }) => (addSpecial ? [...before, ...run(text, false), ...after] : run(text, false))
 }

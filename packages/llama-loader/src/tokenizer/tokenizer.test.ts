@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs"
 import { test } from "node:test"
 import { fileURLToPath } from "node:url"
 import { memorySource } from "@graft/safetensors"
+import { randomBelow } from "@graft/safetensors/mutateBytes"
 import { type GgufFile, type GgufValue, parseGguf } from "../gguf/parseGguf.ts"
 import { folderTokenizer } from "./folderTokenizer.ts"
 import { ggufTokenizer } from "./ggufTokenizer.ts"
@@ -157,4 +158,47 @@ test("a folder's tokenizer that cannot be used is a typed error", () => {
     [make({}, { bos_token: 7 }), /tokenizer_config\.json/]
   ] as const)
     assert.throws(attempt, (error) => error instanceof TokenizerError && message.test(error.message))
+})
+
+/** A copy with one to three values somewhere in it gone or replaced by odd ones. */
+const damage = (value: unknown, below: (bound: number) => number): unknown => {
+  const odd = [null, "", -1, 0, 1.5, 1e9, 1e300, [], {}, true, "x", ["x"], [[]], { type: "x" }, [null]]
+  const copy = structuredClone(value)
+  for (let round = below(3); round >= 0; round--) {
+    let node = copy as Record<string, unknown> // objects and arrays both are indexed by their keys here
+    for (;;) {
+      const keys = Object.keys(node)
+      const key = keys[below(Math.max(1, keys.length))]
+      if (key === undefined) break
+      const child = node[key]
+      if (typeof child === "object" && child !== null && below(4) > 0) {
+        node = child as Record<string, unknown>
+        continue
+      }
+      if (below(3) === 0) delete node[key]
+      else node[key] = odd[below(odd.length)]
+      break
+    }
+  }
+  return copy
+}
+
+test("damaged tokenizer.json: it works or is a typed error", (context) => {
+  context.mock.method(console, "warn", () => {}) // the library warns of patterns that it does not know
+  let worked = 0
+  for (const name of ["tiny-bpe", "tiny-spm"]) {
+    const sound = json(`${testing}${name}/tokenizer.json`) as Record<string, unknown>
+    const vocab = { a: 3, b: 4, ab: 5, "\u2581": 6, \u0120: 7, "<s>": 0, "</s>": 1, "<unk>": 2 }
+    const small = { ...sound, model: { ...(sound["model"] as object), vocab, merges: [["a", "b"]] }, added_tokens: [] }
+    for (let seed = 1; seed <= 5000; seed++)
+      try {
+        const tokenizer = damage(small, randomBelow(seed))
+        const made = folderTokenizer({ path: name, tokenizer, config: {}, specialTokensMap: {} })
+        made.decode(made.encode("ab a <s> \u00e9 12\n", { addSpecial: true }))
+        worked++
+      } catch (error) {
+        if (!(error instanceof TokenizerError)) throw new Error(`${name}, seed ${seed}`, { cause: error })
+      }
+  }
+  assert.ok(worked > 1000 && worked < 9000, `${worked} worked`)
 })
