@@ -33,6 +33,9 @@ test("gives tools and the special tokens to the template", () => {
   )
   assert.equal(template.render([], { addGenerationPrompt: false, tools: [1, 2] }), "<s>2</s>")
   assert.equal(template.render([], { addGenerationPrompt: false }), "<s></s>")
+  const asking = chatTemplate("x", "{% if tools is defined and tools is not none %}tools{% endif %}", tokens)
+  assert.equal(asking.render([], { addGenerationPrompt: false }), "")
+  assert.equal(asking.render([], { addGenerationPrompt: false, tools: [] }), "tools")
 })
 
 const marked = [

@@ -79,7 +79,7 @@ export const chatTemplate = (path: string, source: string, tokens: TemplateToken
         add_generation_prompt: addGenerationPrompt,
         bos_token: tokens.bosToken,
         eos_token: tokens.eosToken,
-        ...(tools === undefined ? {} : { tools })
+        tools: tools ?? null // transformers always names it: templates ask whether it is none
       })
     )
   const plain = parse(source)
