@@ -1,0 +1,3 @@
+/** Fused pairs, in Unsloth's sense, for ops that core composes. */
+export * from "./FusedKernels.ts"
+export * from "./fusedLoraLinear.ts"
