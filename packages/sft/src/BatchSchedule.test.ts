@@ -82,6 +82,56 @@ describe("batches", () => {
   })
 })
 
+describe("sources with weights", () => {
+  const counts = (rows: ReadonlyArray<number>) => {
+    const found = new Map<number, number>()
+    for (const row of rows) found.set(row, (found.get(row) ?? 0) + 1)
+    return found
+  }
+  test("have each row ⌊w⌋ or ⌈w⌉ times an epoch, w times on the whole", () => {
+    const source = fc.record({
+      units: fc.integer({ min: 1, max: 20 }),
+      weight: fc.double({ min: 0.01, max: 3, noNaN: true })
+    })
+    fc.assert(
+      fc.property(
+        fc.array(source, { minLength: 1, maxLength: 4 }),
+        fc.boolean(),
+        fc.nat(),
+        (sources, shuffle, seed) => {
+          const total = sources.reduce((sum, { units }) => sum + units, 0)
+          const options = { batchSize: 3, gradAccumulationSteps: 2, shuffle, seed }
+          const schedule = batchSchedule({ ...unitsOfRows(range(total)), sources }, options)
+          for (const epoch of [0, 1]) {
+            const steps = Array.from({ length: schedule.stepsPerEpoch }, (_, i) =>
+              schedule.rowsOf(epoch * schedule.stepsPerEpoch + i + 1)
+            )
+            const found = counts(steps.flat(2))
+            let first = 0
+            for (const { units, weight } of sources) {
+              const times = Array.from({ length: units }, (_, i) => found.get(first + i) ?? 0)
+              first += units
+              assert.ok(times.every((n) => n === Math.floor(weight) || n === Math.floor(weight) + 1))
+              const wanted = Math.floor(weight) * units + Math.round((weight % 1) * units)
+              assert.equal(
+                times.reduce((sum, n) => sum + n, 0),
+                weight < 1 ? Math.max(1, wanted) : wanted
+              )
+            }
+          }
+        }
+      )
+    )
+  })
+  test("below one draw other rows each epoch", () => {
+    const schedule = batchSchedule(
+      { ...unitsOfRows(range(100)), sources: [{ units: 100, weight: 0.2 }] },
+      { batchSize: 20, gradAccumulationSteps: 1, shuffle: false, seed: 1 }
+    )
+    assert.notDeepEqual(schedule.rowsOf(1), schedule.rowsOf(2))
+  })
+})
+
 test("a permutation is drawn evenly: each of six orders of three about as often", () => {
   const counts = new Map<string, number>()
   for (let seed = 0; seed < 6000; seed++) {

@@ -2,6 +2,8 @@
  * Which rows each optimiser step sees: a function of (seed, step), so that resuming needs the number of the step and nothing
  * else.
  *
+ * A source of weight w gives each of its units w times an epoch: all of them ⌊w⌋ times, and a part drawn for the epoch once more.
+ *
  * A unit is what a batch counts: a row, or with packing several rows that together fill a sequence. An epoch goes through all units
  * once, in an order drawn for it. A step takes batchSize · gradAccumulationSteps of them as micro-batches of batchSize; no step reaches
  * over the end of an epoch, so the last of an epoch takes what is left, in as many micro-batches as that needs (the loss is
@@ -20,6 +22,8 @@ export interface ScheduleOptions {
 export interface Units {
   readonly rows: Int32Array
   readonly starts: Int32Array
+  /** The units of each source in order, and how often an epoch has them; absent: all once. */
+  readonly sources?: ReadonlyArray<{ readonly units: number; readonly weight: number }>
 }
 export const unitsOfRows = (rows: Int32Array): Units => ({
   rows,
@@ -34,13 +38,16 @@ export interface BatchSchedule {
 
 export const batchSchedule = (units: Units, options: ScheduleOptions): BatchSchedule => {
   const { batchSize, gradAccumulationSteps, shuffle, seed } = options
-  const count = units.starts.length - 1
+  const count = epochUnits(units, seed, 0).length
   const perStep = batchSize * gradAccumulationSteps
   const stepsPerEpoch = Math.ceil(count / perStep)
   let order: { readonly epoch: number; readonly units: Int32Array } = { epoch: -1, units: new Int32Array(0) }
 
   const orderOf = (epoch: number): Int32Array => {
-    if (order.epoch !== epoch) order = { epoch, units: permutation(count, seed, "epoch", epoch) }
+    if (order.epoch !== epoch) {
+      const inOrder = epochUnits(units, seed, epoch)
+      order = { epoch, units: shuffle ? permutation(count, seed, "epoch", epoch).map((at) => inOrder[at]!) : inOrder }
+    }
     return order.units
   }
   return {
@@ -55,7 +62,7 @@ export const batchSchedule = (units: Units, options: ScheduleOptions): BatchSche
       for (let from = first; from < last; from += batchSize) {
         const rows: Array<number> = []
         for (let i = from; i < Math.min(from + batchSize, last); i++) {
-          const unit = shuffle ? orderOf(epoch)[i]! : i
+          const unit = orderOf(epoch)[i]!
           for (let at = units.starts[unit]!; at < units.starts[unit + 1]!; at++) rows.push(units.rows[at]!)
         }
         micro.push(rows)
@@ -63,4 +70,28 @@ export const batchSchedule = (units: Units, options: ScheduleOptions): BatchSche
       return micro
     }
   }
+}
+
+/** The units of an epoch in the data's order. Their number is the same in each epoch. */
+const epochUnits = ({ starts, sources }: Units, seed: number, epoch: number): Int32Array => {
+  const all = Int32Array.from({ length: starts.length - 1 }, (_, unit) => unit)
+  if (sources === undefined) return all
+  const parts: Array<Int32Array> = []
+  let first = 0
+  for (const [i, { units, weight }] of sources.entries()) {
+    const own = all.subarray(first, first + units)
+    first += units
+    const whole = Math.floor(weight)
+    for (let pass = 0; pass < whole; pass++) parts.push(own)
+    const rest = Math.max(whole === 0 ? Math.min(1, units) : 0, Math.round((weight - whole) * units))
+    const drawn = permutation(units, seed, "mixture", epoch * sources.length + i).subarray(0, rest)
+    parts.push(drawn.sort().map((at) => own[at]!))
+  }
+  const joined = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    joined.set(part, at)
+    at += part.length
+  }
+  return joined
 }

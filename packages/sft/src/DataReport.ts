@@ -38,6 +38,8 @@ const sentences = {
     "no token that ends generation is learnt, so that the model may not stop. Use a chat template that ends answers with EOS",
   "bos-twice": "they begin with BOS twice. Take it out of the data or of the template",
   "empty-turn": "a text, completion or turn in them is empty",
+  "held-out-is-trained":
+    "they are held out for evaluation and also trained on, so that the evaluation will look too good. Take them out of one",
   duplicate: "they are the same as an earlier row",
   "border-moved":
     "prompt and answer would join in one token, so they are encoded apart. Move the space from the prompt's end to the answer's beginning"

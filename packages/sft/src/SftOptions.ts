@@ -7,10 +7,21 @@ const Length = Schema.Int.check(
   Schema.isGreaterThan(1, { message: "expected at least 2 tokens: one to see, one to learn" })
 )
 const Paths = Schema.Union([Schema.NonEmptyString, Schema.NonEmptyArray(Schema.NonEmptyString)])
+const Weighted = Schema.Struct({
+  path: Schema.NonEmptyString,
+  weight: Schema.Finite.check(Schema.isGreaterThan(0, { message: "expected a number above 0" }))
+})
+const Sources = Schema.Union([
+  Schema.NonEmptyString,
+  Schema.NonEmptyArray(Schema.Union([Schema.NonEmptyString, Weighted]))
+])
 
 export const SftOptions = Schema.Struct({
-  /** Files, or folders of them: .jsonl, .ndjson, .txt. */
-  data: Paths,
+  /**
+   * Files (.jsonl, .json, .csv, .tsv, .parquet, .safetensors, .txt), folders of them, patterns with * and **, or - for JSON
+   * Lines from standard input. With a weight w, an epoch has the rows of that source w times.
+   */
+  data: Sources,
   /** Rows to evaluate on, from files of their own. */
   evaluationData: Schema.optionalKey(Paths),
   /** Or this part of the rows of `data`, drawn by seed. */

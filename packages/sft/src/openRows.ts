@@ -1,66 +1,81 @@
-/** Finds the files that a path means and how each is read, by its name's ending. */
+/** Finds the files that a path means, and how each is read: by the ending of its name. */
 import { createReadStream } from "node:fs"
 import { readdir, readFile, stat } from "node:fs/promises"
 import { basename, join } from "node:path"
-import { UnreadableData } from "./DataError.ts"
+import { isDataError, UnreadableData } from "./DataError.ts"
+import { expandGlob, isGlob } from "./expandGlob.ts"
 import type { RawRow, RowFile } from "./RowFile.ts"
+import { readJson } from "./readJson.ts"
 import { readJsonl } from "./readJsonl.ts"
+import { readParquet } from "./readParquet.ts"
+import { readTable } from "./readTable.ts"
+import { readTensorRows } from "./readTensorRows.ts"
 
-type Reader = (path: string, file: string) => AsyncIterable<ReadonlyArray<RawRow>>
+/** `name` is what messages call the file. */
+type Reader = (path: string, name: string) => AsyncIterable<ReadonlyArray<RawRow>>
 
 const readers: Readonly<Record<string, Reader>> = {
-  jsonl: (path, file) => readJsonl(bytesOf(path, file), file),
-  ndjson: (path, file) => readJsonl(bytesOf(path, file), file),
+  jsonl: (path, name) => readJsonl(bytesOf(path), name),
+  ndjson: (path, name) => readJsonl(bytesOf(path), name),
+  json: (path, name) => readJson(bytesOf(path), name),
+  csv: (path, name) => readTable(bytesOf(path), name, ","),
+  tsv: (path, name) => readTable(bytesOf(path), name, "\t"),
+  parquet: readParquet,
+  safetensors: readTensorRows,
   txt: readText
 }
+export const dataEndings = Object.keys(readers).map((ending) => `.${ending}`)
 
-/** A file; or a folder: the files in it that can be read, by name. Errors are UnreadableData. */
+/** What `-` stands for: JSON Lines from whoever pipes them in. */
+const standardInput: RowFile = {
+  file: "standard input",
+  isText: false,
+  rows: () => guarded("standard input", readJsonl(process.stdin, "standard input"))
+}
+
+/** A file, a folder (the files in it that can be read, by name), a pattern, or `-`. Errors are UnreadableData. */
 export const openRows = async (path: string): Promise<ReadonlyArray<RowFile>> => {
-  let folder: boolean
-  try {
-    folder = (await stat(path)).isDirectory()
-  } catch (error) {
-    throw unreadable(path, error)
+  if (path === "-") return [standardInput]
+  if (isGlob(path)) {
+    const found = await expandGlob(path)
+    if (found.length === 0)
+      throw new UnreadableData({ file: path, problem: "the pattern matches no file; check the path" })
+    return found.map((one) => rowFile(one, one))
   }
-  if (!folder) return [rowFile(path, basename(path))]
-  const names = (await readdir(path)).filter((name) => endingOf(name) in readers).sort()
-  if (names.length === 0)
-    throw new UnreadableData({ file: path, problem: `the folder holds no file that ends in ${endings}` })
-  return names.map((name) => rowFile(join(path, name), name))
+  try {
+    if (!(await stat(path)).isDirectory()) return [rowFile(path, basename(path))]
+    const names = (await readdir(path)).filter((name) => endingOf(name) in readers).sort()
+    if (names.length === 0) {
+      throw new UnreadableData({
+        file: path,
+        problem: `the folder holds no file that ends in ${dataEndings.join(", ")}`
+      })
+    }
+    return names.map((name) => rowFile(join(path, name), name))
+  } catch (error) {
+    throw readError(path, error)
+  }
 }
 
 const rowFile = (path: string, file: string): RowFile => {
-  const reader = readers[endingOf(path)]
+  const ending = endingOf(path)
+  const reader = Object.hasOwn(readers, ending) ? readers[ending] : undefined
   if (reader === undefined) {
     throw new UnreadableData({
       file: path,
-      problem: `got a name that ends in .${endingOf(path)}; wanted ${endings}. Rename it to what it holds`
+      problem: `got a name that ends in .${ending}; wanted ${dataEndings.join(", ")}. Rename it to what it holds`
     })
   }
-  return { file, isText: endingOf(path) === "txt", rows: () => reader(path, file) }
+  return { file, isText: ending === "txt", rows: () => guarded(file, reader(path, file)) }
 }
 
 const endingOf = (name: string): string => basename(name).split(".").slice(1).at(-1)?.toLowerCase() ?? ""
-const endings = Object.keys(readers)
-  .map((ending) => `.${ending}`)
-  .join(", ")
 
-async function* bytesOf(path: string, file: string): AsyncGenerator<Uint8Array, void> {
-  try {
-    yield* createReadStream(path, { highWaterMark: 64 * 1024 }) as AsyncIterable<Uint8Array> // no encoding is set: it yields bytes
-  } catch (error) {
-    throw unreadable(file, error)
-  }
-}
+const bytesOf = (path: string): AsyncIterable<Uint8Array> => createReadStream(path, { highWaterMark: 64 * 1024 })
 
 /** A text file is one document. */
 async function* readText(path: string, file: string): AsyncGenerator<ReadonlyArray<RawRow>, void> {
-  let bytes: Uint8Array
-  try {
-    bytes = await readFile(path)
-  } catch (error) {
-    throw unreadable(file, error)
-  }
+  const bytes = await readFile(path)
   let text: string
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes)
@@ -70,13 +85,26 @@ async function* readText(path: string, file: string): AsyncGenerator<ReadonlyArr
   yield [{ place: { file, unit: "row", number: 1 }, value: { text } }]
 }
 
-const unreadable = (file: string, error: unknown): UnreadableData => {
-  const code = typeof error === "object" && error !== null && "code" in error ? error.code : undefined
-  const known: Readonly<Record<string, string>> = {
-    ENOENT: "there is no such file or folder; check the path",
-    EACCES: "no permission to read it",
-    EISDIR: "it is a folder; wanted a file"
+/** What the system says about a file, as an error about the data. */
+async function* guarded(
+  file: string,
+  rows: AsyncIterable<ReadonlyArray<RawRow>>
+): AsyncGenerator<ReadonlyArray<RawRow>, void> {
+  try {
+    yield* rows
+  } catch (error) {
+    throw readError(file, error)
   }
-  const reason = error instanceof Error ? error.message : String(error)
-  return new UnreadableData({ file, problem: typeof code === "string" ? (known[code] ?? reason) : reason })
+}
+
+const causes: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file or folder; check the path",
+  EACCES: "no permission to read it",
+  EISDIR: "it is a folder; wanted a file"
+}
+
+/** Only an error with a system's code is about the file: anything else stays what it is. */
+const readError = (file: string, error: unknown): unknown => {
+  if (isDataError(error) || !(error instanceof Error) || !("code" in error)) return error
+  return new UnreadableData({ file, problem: causes[String(error.code)] ?? error.message })
 }

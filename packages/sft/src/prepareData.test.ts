@@ -109,6 +109,29 @@ describe("batches", () => {
     assert.equal(new Set(prints).size, 4)
     assert.equal(prints[4], prints[0])
   })
+  test("mix sources by weight", async () => {
+    const other = write("other.jsonl", { text: "other" })
+    const data = [
+      { path: numbers, weight: 0.5 },
+      { path: other, weight: 3 }
+    ]
+    await run({ data, batchSize: 4, shuffle: false }, ({ batches, stepsPerEpoch }) => {
+      const texts = [1, 2].flatMap((step) =>
+        batches(step)
+          .flat()
+          .map(({ ids }) => textOf(ids))
+      )
+      assert.equal(stepsPerEpoch, 2)
+      assert.deepEqual(texts.slice(5), ["<s>other</s>", "<s>other</s>", "<s>other</s>"])
+    })
+    await run({ data, packing: true, maxLength: 10, batchSize: 1, shuffle: false }, ({ batches, stepsPerEpoch }) => {
+      const packs = Array.from({ length: stepsPerEpoch }, (_, i) => batches(i + 1)[0]!.map(({ sample }) => sample))
+      // Five packs of two rows, half of them an epoch, and the other row three times; never both in one pack.
+      assert.equal(packs.length, 3 + 3)
+      assert.deepEqual(packs.slice(3), [[10], [10], [10]])
+      assert.ok(packs.slice(0, 3).every((pack) => pack.length === 2))
+    })
+  })
   test("pack short rows, each a document of its own", async () => {
     await run(
       { data: numbers, batchSize: 1, packing: true, maxLength: 10, shuffle: false },
@@ -216,6 +239,18 @@ describe("the report", () => {
       })
       assert.match(report.findings[0]!.message, /^1 row: nothing in them is learnt.*\(odd\.jsonl line 3\)$/)
       assert.deepEqual([report.rows, report.trainSequences, report.longestTokens], [5, 4, 8])
+    })
+  })
+  test("names held-out rows that are trained on", async () => {
+    const options = {
+      data: write("seen.jsonl", { text: "a" }),
+      evaluationData: write("held.jsonl", { text: "b" }, { text: "a" })
+    }
+    await run(options, ({ report }) => {
+      assert.deepEqual(
+        report.findings.map(({ code, places }) => [code, places]),
+        [["held-out-is-trained", [{ file: "held.jsonl", unit: "line", number: 2 }]]]
+      )
     })
   })
 })

@@ -65,7 +65,7 @@ export const prepareData = Effect.fnUntraced(function* (
   const read = yield* Effect.acquireRelease(
     tryData((signal) =>
       readData(
-        listOf(options.data),
+        sourcesOf(options.data).map(({ path }) => path),
         listOf(options.evaluationData ?? []),
         encode,
         {
@@ -87,7 +87,17 @@ const prepared = (read: ReadData, options: SftOptions, maxLength: number): Prepa
   const split = splitRows(read.firstEqual.subarray(0, evaluationFrom), options.evaluationFraction, options.seed)
   const units = (rows: Int32Array): Units =>
     options.packing ? packRows(rows, maxLength, (row) => store.tokensOf(row)) : unitsOfRows(rows)
-  const schedule = batchSchedule(units(split.train), options)
+  const weights = sourcesOf(options.data).map(({ weight }) => weight)
+  const mixed = weights.some((weight) => weight !== 1)
+  const schedule = batchSchedule(
+    mixed
+      ? mixture(
+          read.ends.map((end, i) => units(rowsBetween(split.train, read.ends[i - 1] ?? 0, end))),
+          weights
+        )
+      : units(split.train),
+    options
+  )
 
   const heldOut = Int32Array.from([
     ...split.evaluation,
@@ -103,7 +113,7 @@ const prepared = (read: ReadData, options: SftOptions, maxLength: number): Prepa
       evaluation.rowsOf(i + 1).map(documents)
     ).flat(),
     shapes: (steps) => shapesOf(schedule, steps, (row) => store.tokensOf(row)),
-    fingerprint: fingerprintOf(read, options),
+    fingerprint: fingerprintOf(read, options, maxLength),
     report: reportOf(read, split.train.length, heldOut.length),
     placeOf: (sample) => store.placeOf(sample),
     tokensOf: (sample) => {
@@ -151,18 +161,42 @@ const reportOf = (
   }
 }
 
-const fingerprintOf = ({ store, evaluationFrom }: ReadData, options: SftOptions): string => {
+const fingerprintOf = ({ store, ends, evaluationFrom }: ReadData, options: SftOptions, maxLength: number): string => {
   const hash = createHash("sha256")
   const { batchSize, gradAccumulationSteps, packing, shuffle, seed, evaluationFraction } = options
-  hash.update(
-    JSON.stringify({ batchSize, gradAccumulationSteps, packing, shuffle, seed, evaluationFraction, evaluationFrom })
-  )
+  const weights = sourcesOf(options.data).map(({ weight }) => weight)
+  const deciding = { batchSize, gradAccumulationSteps, packing, shuffle, seed, evaluationFraction, evaluationFrom }
+  const mixed = weights.some((weight) => weight !== 1) ? { weights, ends } : {}
+  hash.update(JSON.stringify({ ...deciding, ...mixed, ...(packing ? { maxLength } : {}) }))
   for (let row = 0; row < store.rows; row++) {
     const words = store.wordsOf(row)
     hash.update(Int32Array.of(words.length)).update(words)
   }
   return hash.digest("hex")
 }
+
+const rowsBetween = (rows: Int32Array, from: number, to: number): Int32Array =>
+  rows.filter((row) => row >= from && row < to)
+
+/** The units of several sources as one list, a pack never holding rows of two. */
+const mixture = (sources: ReadonlyArray<Units>, weights: ReadonlyArray<number>): Units => {
+  const starts = [0]
+  let first = 0
+  for (const source of sources) {
+    for (const start of source.starts.subarray(1)) starts.push(first + start)
+    first += source.rows.length
+  }
+  return {
+    rows: Int32Array.from(sources.flatMap((source) => [...source.rows])),
+    starts: Int32Array.from(starts),
+    sources: sources.map((source, i) => ({ units: source.starts.length - 1, weight: weights[i]! }))
+  }
+}
+
+const sourcesOf = (data: SftOptions["data"]): ReadonlyArray<{ readonly path: string; readonly weight: number }> =>
+  (typeof data === "string" ? [data] : data).map((source) =>
+    typeof source === "string" ? { path: source, weight: 1 } : source
+  )
 
 const listOf = (paths: string | ReadonlyArray<string>): ReadonlyArray<string> =>
   typeof paths === "string" ? [paths] : paths

@@ -22,6 +22,8 @@ export interface ReadData {
   readonly rows: number
   /** For each sequence of the store, the first that equals it, which is itself where it is new. */
   readonly firstEqual: Int32Array
+  /** The store's rows when each of the first list's paths had been read: where the rows of the next begin. */
+  readonly ends: ReadonlyArray<number>
   /** Sequences of the store from here on come from the second list of files. */
   readonly evaluationFrom: number
 }
@@ -40,7 +42,8 @@ export const readData = async (
     const duplicates = new DuplicateFinder(store)
     const firstEqual = int32List()
 
-    const readAll = async (paths: ReadonlyArray<string>): Promise<number> => {
+    const ends: Array<number> = []
+    const readAll = async (paths: ReadonlyArray<string>, trained: number): Promise<number> => {
       const before = store.rows
       let rows = 0
       for (const path of paths) {
@@ -61,11 +64,13 @@ export const readData = async (
                 const row = store.append(words, place)
                 const first = duplicates.add(row, words)
                 firstEqual.push(first)
-                if (first !== row) findings.note("duplicate", place)
+                if (first < trained) findings.note("held-out-is-trained", place)
+                else if (first !== row) findings.note("duplicate", place)
               }
             }
           }
         }
+        ends.push(store.rows)
       }
       if (rows === 0) {
         throw new EmptyDataset({ files: [...paths], problem: "there is no row in it; wanted at least one" })
@@ -80,10 +85,10 @@ export const readData = async (
       }
       return rows
     }
-    let rows = await readAll(train)
+    let rows = await readAll(train, 0)
     const evaluationFrom = store.rows
-    if (evaluation.length > 0) rows += await readAll(evaluation)
-    return { store, findings, rows, firstEqual: firstEqual.view(), evaluationFrom }
+    if (evaluation.length > 0) rows += await readAll(evaluation, evaluationFrom)
+    return { store, findings, rows, firstEqual: firstEqual.view(), ends: ends.slice(0, train.length), evaluationFrom }
   } catch (error) {
     store[Symbol.dispose]()
     throw error

@@ -90,6 +90,18 @@ describe("columns", () => {
       labels: [-100, 2]
     })
   })
+  test("as a table has them: lists as JSON, empty texts where there is nothing", () => {
+    assert.deepEqual(read({ input_ids: "[1, 2]", labels: "", attention_mask: "" }), {
+      kind: "tokens",
+      ids: [1, 2],
+      labels: undefined
+    })
+    assert.deepEqual(read({ instruction: "a", input: "", output: "", system: "", history: "", tools: "" }), {
+      kind: "messages",
+      messages: [user("a"), assistant("")],
+      answersFrom: 0
+    })
+  })
   test("under other names", () => {
     assert.deepEqual(read({ question: "a", answer: "b" }, { prompt: "question", completion: "answer" }), {
       kind: "completion",
@@ -137,7 +149,8 @@ describe("rows that are none", () => {
   test("have columns of the wrong kind", () => {
     fails({ text: 5 }, InvalidColumn, /column text: got 5; wanted a text/)
     fails({ input_ids: [1, 2.5] }, InvalidColumn, /item 1 is 2.5/)
-    fails({ input_ids: "1 2" }, InvalidColumn, /wanted a list of whole numbers/)
+    fails({ input_ids: 5 }, InvalidColumn, /wanted a list of whole numbers/)
+    fails({ input_ids: "1 2" }, InvalidColumn, /the text is not JSON/)
     fails({ input_ids: [1, 2], labels: [1] }, InvalidColumn, /1 labels for 2 input_ids/)
     fails({ input_ids: [1, 2, 3], attention_mask: [1, 0, 1] }, InvalidColumn, /not 1 between/)
     fails({ messages: [] }, InvalidColumn, /empty/)

@@ -72,11 +72,10 @@ export const rowReader = (names: ColumnNames = {}): ((value: unknown, place: Pla
         first
       )
     }
-    return layout.read((column) => ({
-      name: nameOf(column),
-      place,
-      value: has(column) ? row[nameOf(column)] : undefined
-    }))
+    const { needs, read } = layout
+    // A table cannot leave a field out: an empty text in a column that need not be there is nothing.
+    const given = (column: ColumnName) => has(column) && (needs.includes(column) || row[nameOf(column)] !== "")
+    return read((column) => ({ name: nameOf(column), place, value: given(column) ? row[nameOf(column)] : undefined }))
   }
 }
 
@@ -143,7 +142,7 @@ function readCompletion(columns: Columns): Row {
 
 /** Alpaca: the input is part of the question, and earlier turns lie in `history` as pairs. */
 function readInstruction(columns: Columns): Row {
-  const system = columns("system").value === undefined ? "" : string(columns("system"))
+  const system = columns("system")
   const input = columns("input").value === undefined ? "" : string(columns("input"))
   const instruction = string(columns("instruction"))
   const history = columns("history")
@@ -158,7 +157,7 @@ function readInstruction(columns: Columns): Row {
     ]
   })
   const messages = [
-    ...(system === "" ? [] : [{ role: "system", content: system }]),
+    ...(system.value === undefined ? [] : [{ role: "system", content: string(system) }]),
     ...earlier,
     { role: "user", content: input === "" ? instruction : `${instruction}\n\n${input}` },
     { role: "assistant", content: string(columns("output")) }
@@ -180,7 +179,7 @@ const string = (column: Column): string => {
 }
 
 const integers = (column: Column): ReadonlyArray<number> => {
-  const value = column.value
+  const value = typeof column.value === "string" ? parsed(column, column.value) : column.value
   if (!Array.isArray(value)) throw invalid(column, `got ${describe(value)}; wanted a list of whole numbers`)
   const wrong = value.findIndex((item) => !Number.isSafeInteger(item))
   if (wrong >= 0) throw invalid(column, `item ${wrong} is ${describe(value[wrong])}; wanted a whole number`)
