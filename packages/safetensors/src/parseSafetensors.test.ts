@@ -117,7 +117,9 @@ test("takes an empty tensor, a scalar and a name that would be a prototype's", (
   assert.deepEqual(file.names, ["__proto__", "s"])
 })
 
-test("a hundred thousand damaged files: typed errors only, and nothing asked for beyond the file", () => {
+test("a hundred thousand damaged files: typed errors only, and nothing asked for beyond the file", {
+  timeout: 120_000
+}, () => {
   const tensor = (name: string, dtype: "F32" | "I64" | "U8", shape: ReadonlyArray<number>) => ({
     name,
     dtype,

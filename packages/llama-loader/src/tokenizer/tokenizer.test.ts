@@ -183,7 +183,7 @@ const damage = (value: unknown, below: (bound: number) => number): unknown => {
   return copy
 }
 
-test("damaged tokenizer.json: it works or is a typed error", (context) => {
+test("damaged tokenizer.json: it works or is a typed error", { timeout: 120_000 }, (context) => {
   context.mock.method(console, "warn", () => {}) // the library warns of patterns that it does not know
   let worked = 0
   for (const name of ["tiny-bpe", "tiny-spm"]) {
