@@ -33,9 +33,10 @@ test("an instruction set that is not there is an error", () => {
 })
 
 test("GRAFT_ISA picks the table", () => {
-  const program = `console.log(require(${JSON.stringify(nativePath())}).info().isa)`
+  const program = `import("node:module").then((m) => console.log(m.createRequire("/")(${JSON.stringify(nativePath())}).info().isa))`
+  const evaluate = "Deno" in globalThis ? "eval" : "-e"
   const ask = (isa: string) =>
-    spawnSync("node", ["-e", program], { encoding: "utf8", env: { ...process.env, GRAFT_ISA: isa } })
+    spawnSync(process.execPath, [evaluate, program], { encoding: "utf8", env: { ...process.env, GRAFT_ISA: isa } })
   assert.equal(ask("scalar").stdout.trim(), "scalar")
   assert.match(ask("sse9").stderr, /GRAFT_ISA: instruction set "sse9" is unknown/)
 })

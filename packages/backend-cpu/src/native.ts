@@ -81,7 +81,7 @@ export interface Native {
   upload(handle: NativeHandle, arena: number, offset: number, bytes: Uint8Array): void
   /** Reads the file's bytes straight into the arena, in order. A file that cannot be read or is too short is a fault. */
   uploadFile(handle: NativeHandle, arena: number, offset: number, path: string, fileOffset: number, bytes: number): void
-  /** The bytes after everything before. */
+  /** The bytes after everything before, at most 4 GiB. The buffer is made now: read what is large in pieces. */
   read(handle: NativeHandle, arena: number, offset: number, bytes: number): Promise<ArrayBuffer>
   /** The arena's own memory, at most 4 GiB. To be touched within a host body only; after `close` it is zeros. */
   view(handle: NativeHandle, arena: number, offset: number, bytes: number): ArrayBuffer
