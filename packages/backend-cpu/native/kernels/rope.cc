@@ -59,9 +59,9 @@ static void rotateRows(const Call& call) {
   Y* y = call[0].as<Y>();
   const X* x = call[1].as<X>();
   const float* table = call[2].as<float>();
-  const int64_t heads = int64_t(call.params[0]), tokens = call[1].rows(), headDim = call[2].columns(), half = headDim / 2;
-  const float sign = call.params[1] != 0 ? -1.0f : 1.0f;
-  const bool accumulate = call.params[2] != 0;
+  const int64_t heads = int64_t(call.params[0]), tokens = call[1].rows(), headDim = int64_t(call.params[1]), half = headDim / 2;
+  const float sign = call.params[2] != 0 ? -1.0f : 1.0f;
+  const bool accumulate = call.params[3] != 0;
   eachRow(call.pool, tokens, heads * headDim, [&](int64_t t) {
     for (int64_t h = 0; h < heads; h++) {
       const int64_t at = (t * heads + h) * headDim;
@@ -80,7 +80,7 @@ static void rope(const Call& call) {
 
 void register_rope(Registry& registry) {
   registry.add("ropeTable", {"scale"}, ropeTable);
-  registry.add("rope", {"heads", "inverse", "accumulate"}, rope);
+  registry.add("rope", {"heads", "headDim", "inverse", "accumulate"}, rope);
 }
 
 }  // namespace GRAFT_ISA

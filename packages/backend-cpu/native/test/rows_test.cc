@@ -206,7 +206,7 @@ static void testRope() {
             wanted[z(at)] = i < half ? x.get(at) * c - x.get(at + half) * s : x.get(at) * c + x.get(at - half) * s;
           }
           wanted = plus(accumulate, y, wanted);
-          const Params params{{"heads", double(heads)}, {"inverse", double(inverse)}, {"accumulate", double(accumulate)}};
+          const Params params{{"heads", double(heads)}, {"headDim", double(headDim)}, {"inverse", double(inverse)}, {"accumulate", double(accumulate)}};
           std::vector<Tensor> u{y, x, table};
           run("rope", u, params);
           compare(label("rope", {double(headDim), double(mix), double(inverse), double(accumulate)}), y, wanted, 1e-6);
