@@ -115,7 +115,13 @@ static double neonLoop() {
   return 2.0 * 4 * accumulators * rounds;
 }
 
-[[gnu::target("arch=armv8.2-a+bf16")]] static double neonbf16Loop() {
+#if !defined(__clang__)
+#define GRAFT_BF16_TARGET [[gnu::target("arch=armv8.2-a+bf16")]]
+#elif __clang_major__ >= 16  // older ones have the intrinsics only where all code may use them
+#define GRAFT_BF16_TARGET [[gnu::target("bf16")]]
+#endif
+#if defined(GRAFT_BF16_TARGET)
+GRAFT_BF16_TARGET static double neonbf16Loop() {
   constexpr int accumulators = 16;
   float32x4_t sums[accumulators];
   for (auto& sum : sums) sum = vdupq_n_f32(1);
@@ -129,6 +135,7 @@ static double neonLoop() {
   for (auto& sum : sums) asm volatile("" : "+w"(sum));
   return 2.0 * 16 * accumulators * rounds;  // [2, 4] · [4, 2]
 }
+#endif
 #endif
 
 struct PeakKind {
@@ -144,7 +151,9 @@ static constexpr PeakKind kinds[] = {
     {"bf16.avx512bf16", Isa::avx512bf16, avx512bf16Loop},
 #elif defined(__aarch64__)
     {"f32.neon", Isa::neon, neonLoop},
+#if defined(GRAFT_BF16_TARGET)
     {"bf16.neonbf16", Isa::neonbf16, neonbf16Loop},
+#endif
 #endif
 };
 
