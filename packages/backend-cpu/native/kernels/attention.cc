@@ -5,8 +5,9 @@
 //   out, q [tokens, heads · headDim], lse f32 [tokens, heads], k, v [keys, kvHeads · headDim], segments i32 [n, 4]
 //   Rows that no segment names, and queries that see no key: out 0, lse 0.
 //
-// The running softmax is that of FlashAttention-2 (Dao, arXiv:2307.08691, algorithm 1): largest score m and sum l so far,
-// both and the output rescaled when m grows.
+// The running softmax is that of FlashAttention-2 (Dao, arXiv:2307.08691, algorithm 1), with its largest score replaced by
+// a reference that follows it at a distance: powers relative to it may reach e^8, and only when a score exceeds that are
+// the sum and the output rescaled, lane by lane.
 //
 // Lanes are queries. A task takes some rows (queries × heads of one kv head, so that grouped queries share the reading of
 // keys and values) as panels qᵀ [headDim, kPanel]; then sᵀ = K qᵀ and outᵀ += Vᵀ pᵀ are products with a panel on the
@@ -63,7 +64,7 @@ static void attendPlainly(const Attention& call, const Rows& rows, Scratch scrat
 }
 
 /** Rows of one task. */
-constexpr int64_t kRowsTogether = 128;
+constexpr int64_t kRowsTogether = 256;
 
 #if GRAFT_SCALAR
 
@@ -75,29 +76,8 @@ constexpr int64_t kPanels = kRowsTogether / kPanel;
 /** Keys of a tile: their scores are a panel of 4 KiB for AVX2, K and V of headDim 128 are 32 KiB each. */
 constexpr int64_t kKeys = 64;
 /** Beyond it the panels of a task would not fit in a worker's scratch. */
-constexpr int64_t kLargestHeadDim = 2048;
+constexpr int64_t kLargestHeadDim = 1536;
 static_assert((2 * kRowsTogether + 2 * kKeys) * kLargestHeadDim * sizeof(float) + (1 << 16) <= scratchBytesPerWorker);
-
-/** scores [n, kPanel] become e^(score − top); `top` and `total` are updated. Returns what earlier results shrink by. */
-GRAFT_INLINE F32 soften(float* scores, int64_t n, int64_t column, F32& top, F32& total) {
-  F32 most[4] = {top, top, top, top};
-  int64_t j = 0;
-  for (; j + 4 <= n; j += 4)
-    for (int i = 0; i < 4; i++) most[i] = maximum(load(scores + (j + i) * kPanel + column), most[i]);
-  for (; j < n; j++) most[0] = maximum(load(scores + j * kPanel + column), most[0]);
-  const F32 before = top;
-  top = maximum(maximum(most[0], most[1]), maximum(most[2], most[3]));
-  F32 added = splat(0);
-  for (j = 0; j < n; j++) {
-    float* at = scores + j * kPanel + column;
-    const F32 weight = expOfNegative(load(at) - top);
-    added += weight;
-    store(at, weight);
-  }
-  const F32 shrink = expOfNegative(before - top);
-  total = total * shrink + added;
-  return shrink;
-}
 
 /** −infinity where a lane does not see the key; `visible` counts the keys that it sees from this tile's first on. */
 GRAFT_INLINE void mask(float* scores, int64_t n, const int32_t* visible) {
@@ -113,10 +93,49 @@ GRAFT_INLINE void mask(float* scores, int64_t n, const int32_t* visible) {
 
 /** The rows of one panel, as the loop over key tiles leaves them. */
 struct Panel {
-  float *query, *result;                     // [headDim, kPanel]
-  int64_t begin, lanes, fewest, most;        // rows, and the least and greatest number of keys that they see
-  alignas(64) float top[kPanel], total[kPanel];
+  float *query, *result;               // [headDim, kPanel]
+  int64_t begin, lanes, fewest, most;  // rows, and the least and greatest number of keys that they see
+  alignas(64) float reference[kPanel], total[kPanel];
 };
+
+/** How far above a lane's reference a score may lie. */
+constexpr float kHeadroom = 8;
+
+/**
+ * scores [keys, kPanel] become e^(score − reference), references and totals are updated, and the panel's result is shrunk
+ * to a new reference where it exists (from the second tile on).
+ */
+static void soften(Panel& panel, float* scores, int64_t keys, int64_t n, bool exists) {
+  constexpr int vectors = kPanel / kLanes;
+  F32 most[2][vectors], added[vectors], shrink[vectors];
+  bool moved = false;
+  for (int c = 0; c < vectors; c++) most[0][c] = most[1][c] = load(scores + c * kLanes);
+  for (int64_t j = 0; j < keys; j++)
+    for (int c = 0; c < vectors; c++) most[j & 1][c] = maximum(load(scores + j * kPanel + c * kLanes), most[j & 1][c]);
+  F32 reference[vectors];
+  for (int c = 0; c < vectors; c++) {
+    const F32 before = load(panel.reference + c * kLanes), top = maximum(most[0][c], most[1][c]);
+    const auto grown = top > before + kHeadroom;
+    reference[c] = select(grown, top, before);
+    shrink[c] = softmaxExp(before - reference[c]);
+    added[c] = splat(0);
+    moved = moved || any(grown);
+    store(panel.reference + c * kLanes, reference[c]);
+  }
+  for (int64_t j = 0; j < keys; j++)
+    for (int c = 0; c < vectors; c++) {
+      float* at = scores + j * kPanel + c * kLanes;
+      const F32 weight = softmaxExp(load(at) - reference[c]);
+      added[c] += weight;
+      store(at, weight);
+    }
+  for (int c = 0; c < vectors; c++) store(panel.total + c * kLanes, load(panel.total + c * kLanes) * shrink[c] + added[c]);
+  for (int64_t i = 0; moved && exists && i < n; i++)
+    for (int c = 0; c < vectors; c++) {
+      float* at = panel.result + i * kPanel + c * kLanes;
+      store(at, load(at) * shrink[c]);
+    }
+}
 
 static void attendPanels(const Attention& call, const Rows& rows, Scratch scratch) {
   const int64_t n = call.heads.headDim, panels = ceilDiv(rows.end - rows.begin, kPanel);
@@ -135,7 +154,7 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     };
     if (call.q.dtype == DType::bf16) pack(call.q.as<const BF16>());
     else pack(call.q.as<const float>());
-    for (int lane = 0; lane < kPanel; lane++) own.top[lane] = -__builtin_inff(), own.total[lane] = 0;
+    for (int lane = 0; lane < kPanel; lane++) own.reference[lane] = -__builtin_inff(), own.total[lane] = 0;
   }
 
   const int64_t most = panel[panels - 1].most;
@@ -156,17 +175,7 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
           visible[lane] = int32_t(rows.visible(own.begin + smaller(lane, own.lanes - 1)) - first);
         mask(scores, seen, visible);
       }
-      F32 top[2] = {load(own.top), load(own.top + kLanes)}, total[2] = {load(own.total), load(own.total + kLanes)};
-      const F32 before[2] = {top[0], top[1]};
-      const F32 shrink[2] = {soften(scores, seen, 0, top[0], total[0]), soften(scores, seen, kLanes, top[1], total[1])};
-      for (int i = 0; i < 2; i++) store(own.top + i * kLanes, top[i]), store(own.total + i * kLanes, total[i]);
-      if (first > 0 && (any(top[0] > before[0]) || any(top[1] > before[1]))) {
-        for (int64_t i = 0; i < n; i++) {
-          float* at = own.result + i * kPanel;
-          store(at, load(at) * shrink[0]);
-          store(at + kLanes, load(at + kLanes) * shrink[1]);
-        }
-      }
+      soften(own, scores, seen, n, first > 0);
       multiply<true>(own.result, value, n, scores, n, seen, first > 0);
     }
   }
@@ -177,7 +186,7 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     for (int64_t lane = 0; lane < own.lanes; lane++) {
       const bool sees = rows.visible(own.begin + lane) > 0;
       share[lane] = 1 / own.total[lane];
-      call.lseAt(rows, own.begin + lane) = sees ? float(own.top[lane] + __builtin_log(double(own.total[lane]))) : 0;
+      call.lseAt(rows, own.begin + lane) = sees ? float(own.reference[lane] + __builtin_log(double(own.total[lane]))) : 0;
       if (sees) continue;
       share[lane] = 0;  // what the lane holds may be NaN or never written
       for (int64_t i = 0; i < n; i++) own.result[i * kPanel + lane] = 0;
@@ -190,9 +199,102 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
   }
 }
 
+/** Up to so many rows the lanes are a head's elements: a panel would be mostly empty. */
 constexpr int64_t kFewRows = kPanel / 4;
 
-static void attendFew(const Attention& call, const Rows& rows, Scratch scratch) { attendPlainly(call, rows, scratch); }
+/** `count` rows of k or v as f32 rows of `stride` floats: the memory itself if it is f32 in whole vectors, else a padded copy. */
+struct KeyRows {
+  const float* data;
+  int64_t stride;
+};
+GRAFT_INLINE KeyRows keyRows(const Attention& call, const Operand& x, const Rows& rows, int64_t first, int64_t count, float* copy) {
+  const int64_t n = call.heads.headDim, padded = ceilDiv(n, kLanes) * kLanes;
+  if (x.dtype == DType::f32 && n == padded)
+    return {x.as<const float>() + call.keyAt(rows, first), call.heads.kvHeads * n};
+  for (int64_t j = 0; j < count; j++) {
+    copyWidened(copy + j * padded, x, call.keyAt(rows, first + j), n);
+    for (int64_t i = n; i < padded; i++) copy[j * padded + i] = 0;
+  }
+  return {copy, padded};
+}
+
+/** scores[j] = query · key j, four keys at a time so that their sums don't wait for each other */
+GRAFT_INLINE void score(float* scores, const float* query, const KeyRows& keys, int64_t count, int64_t padded) {
+  for (int64_t j = 0; j < count; j += 4) {
+    const float* key[4];
+    F32 dot[4];
+    for (int i = 0; i < 4; i++) key[i] = keys.data + smaller(j + i, count - 1) * keys.stride, dot[i] = splat(0);
+    for (int64_t i = 0; i < padded; i += kLanes) {
+      const F32 q = load(query + i);
+      for (int k = 0; k < 4; k++) dot[k] = fma(q, load(key[k] + i), dot[k]);
+    }
+    for (int64_t i = 0; i < smaller<int64_t>(4, count - j); i++) scores[j + i] = sum(dot[i]);
+  }
+}
+
+/** result = shrink · result + Σ_j weights[j] · value j, four vectors of the head at a time */
+GRAFT_INLINE void gather(float* result, float shrink, const float* weights, const KeyRows& values, int64_t count, int64_t padded) {
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= padded; i += 4 * kLanes) {
+    F32 part[4];
+    for (int c = 0; c < 4; c++) part[c] = shrink * load(result + i + c * kLanes);
+    for (int64_t j = 0; j < count; j++)
+      for (int c = 0; c < 4; c++) part[c] = fma(splat(weights[j]), load(values.data + j * values.stride + i + c * kLanes), part[c]);
+    for (int c = 0; c < 4; c++) store(result + i + c * kLanes, part[c]);
+  }
+  for (; i < padded; i += kLanes) {
+    F32 part = shrink * load(result + i);
+    for (int64_t j = 0; j < count; j++) part = fma(splat(weights[j]), load(values.data + j * values.stride + i), part);
+    store(result + i, part);
+  }
+}
+
+static void attendFew(const Attention& call, const Rows& rows, Scratch scratch) {
+  const int64_t n = call.heads.headDim, padded = ceilDiv(n, kLanes) * kLanes, count = rows.end - rows.begin;
+  float *copy = scratch.take(kKeys * padded), *query = scratch.take(kFewRows * padded), *result = scratch.take(kFewRows * padded);
+  float *scores = scratch.take(kFewRows * kKeys), reference[kFewRows], total[kFewRows], shrink[kFewRows];
+  std::memset(query, 0, size_t(kFewRows * padded) * sizeof(float));
+  std::memset(result, 0, size_t(kFewRows * padded) * sizeof(float));
+  for (int64_t r = 0; r < count; r++) {
+    copyWidened(query + r * padded, call.q, call.queryAt(rows, rows.begin + r), n);
+    map(query + r * padded, padded, [&](F32 q) { return q * call.scale; }, query + r * padded);
+    reference[r] = -__builtin_inff(), total[r] = 0;
+  }
+  const int64_t most = rows.visible(rows.end - 1);
+  for (int64_t first = 0; first < most; first += kKeys) {
+    const int64_t tile = smaller(kKeys, most - first);
+    const KeyRows keys = keyRows(call, call.k, rows, first, tile, copy);
+    for (int64_t r = 0; r < count; r++) {
+      const int64_t seen = smaller(tile, rows.visible(rows.begin + r) - first);
+      float* own = scores + r * kKeys;
+      shrink[r] = 1;
+      for (int64_t j = larger<int64_t>(0, seen); j < kKeys; j++) own[j] = -__builtin_inff();
+      if (seen <= 0) continue;
+      score(own, query + r * padded, keys, seen, padded);
+      F32 top = load(own);
+      for (int64_t j = kLanes; j < kKeys; j += kLanes) top = maximum(load(own + j), top);
+      const float before = reference[r];
+      reference[r] = larger(before, largest(top));
+      shrink[r] = laneOf(softmaxExp(splat(before - reference[r])), 0);
+      total[r] = total[r] * shrink[r];
+    }
+    const KeyRows values = keyRows(call, call.v, rows, first, tile, copy);
+    for (int64_t r = 0; r < count; r++) {
+      if (rows.visible(rows.begin + r) <= first) continue;
+      float* own = scores + r * kKeys;
+      map(own, kKeys, [&](F32 s) { return softmaxExp(s - reference[r]); }, own);
+      total[r] += mapSum(kKeys, [](F32 weight) { return weight; }, own);
+      gather(result + r * padded, shrink[r], own, values, tile, padded);
+    }
+  }
+  for (int64_t r = 0; r < count; r++) {
+    const bool sees = rows.visible(rows.begin + r) > 0;
+    float* own = result + r * padded;
+    if (sees) map(own, padded, [&](F32 x) { return x / total[r]; }, own);
+    write(call.out, call.queryAt(rows, rows.begin + r), n, own);
+    call.lseAt(rows, rows.begin + r) = sees ? float(reference[r] + __builtin_log(double(total[r]))) : 0;
+  }
+}
 
 static void attend(const Attention& call, const Rows& rows, Scratch scratch) {
   if (call.heads.headDim > kLargestHeadDim) attendPlainly(call, rows, scratch);

@@ -166,7 +166,7 @@ GRAFT_INLINE void differentiate(float* scores, float* products, int64_t n, const
   for (int64_t j = 0; j < n; j++)
     for (int column = 0; column < kPanel; column += kLanes) {
       float *s = scores + j * kPanel + column, *d = products + j * kPanel + column;
-      const F32 p = select(sees(j, column), expOfNegative(load(s) - lse(j, column)), splat(0));
+      const F32 p = select(sees(j, column), softmaxExp(load(s) - lse(j, column)), splat(0));
       store(s, p);
       store(d, p * (load(d) - delta(j, column)));
     }

@@ -52,14 +52,14 @@ static Softmax softmaxOf(const Operand& logits, int64_t at, int64_t vocab) {
     if (i < whole) a = maximum(load(x + i), a);
     float top = largest(maximum(a, b));
     for (i = whole; i < count; i++) top = x[i] > top ? x[i] : top;
-    if (top > row.largest) row.sum *= laneOf(expOfNegative(splat(row.largest - top)), 0);
+    if (top > row.largest) row.sum *= laneOf(softmaxExp(splat(row.largest - top)), 0);
     row.largest = top;
-    row.sum += mapSum(whole, [&](F32 value) { return expOfNegative(value - top); }, x);
+    row.sum += mapSum(whole, [&](F32 value) { return softmaxExp(value - top); }, x);
     if (whole < count) {
       // The missing lanes hold −inf, whose power is 0.
       float rest[kLanes];
       for (int lane = 0; lane < kLanes; lane++) rest[lane] = whole + lane < count ? x[whole + lane] - top : -__builtin_inff();
-      row.sum += sum(expOfNegative(load(rest)));
+      row.sum += sum(softmaxExp(load(rest)));
     }
   }
   return row;
@@ -95,7 +95,7 @@ static void crossEntropyRows(const Call& call) {
     for (int64_t from = 0; from < vocab; from += kBlock) {
       const int64_t count = smaller(kBlock, vocab - from);
       float* to = target(logits, at + from, count, buffer, true);
-      map(to, count, [&](F32 value) { return expOfNegative(value - row.largest) * share; }, to);
+      map(to, count, [&](F32 value) { return softmaxExp(value - row.largest) * share; }, to);
       if (y >= from && y < from + count) to[y - from] -= 1;
       write(logits, at + from, count, to);
     }

@@ -49,12 +49,12 @@ static double worst(Function f, double (*exact)(double), uint64_t stride, float 
 static void testFunctions() {
   const uint64_t stride = 2003;
   const double exponential = worst([](F32 x) { return exp(x); }, std::exp, stride, -INFINITY, INFINITY);
-  const double negative = worst([](F32 x) { return expOfNegative(x); }, [](double x) { return x < -87 ? 0 : std::exp(x); }, stride, -INFINITY, 0);
+  const double negative = worst([](F32 x) { return softmaxExp(x); }, [](double x) { return x < -87 ? 0 : std::exp(x); }, stride, -INFINITY, 0);
   const double logarithm = worst([](F32 x) { return log(x); }, std::log, stride, -INFINITY, INFINITY);
   const double logistic = worst([](F32 x) { return sigmoid(x); }, [](double x) { return 1 / (1 + std::exp(-x)); }, stride, -80, INFINITY);
-  std::printf("  exp %g ulp, expOfNegative %g, log %g, sigmoid %g\n", exponential, negative, logarithm, logistic);
+  std::printf("  exp %g ulp, softmaxExp %g, log %g, sigmoid %g\n", exponential, negative, logarithm, logistic);
   check("exp", exponential, 2);
-  check("expOfNegative", negative, 2);
+  check("softmaxExp", negative, 2);
   check("log", logarithm, 2);
   check("sigmoid", logistic, 4);
 }

@@ -63,22 +63,40 @@ template <bool transposed>
   }
 }
 
-/** panel[i, lane] = factor · row(lane)[i] for i < n and lane < lanes; the other lanes are 0. */
+/** panel[i, lane] = factor · row(lane)[i] for i < n; lanes from `lanes` on repeat the last one. */
 template <class Row>
 GRAFT_INLINE void packPanel(float* panel, int64_t n, int64_t lanes, float factor, const Row& row) {
-  if (lanes < kPanel) std::memset(panel, 0, size_t(n) * kPanel * sizeof(float));
-  for (int64_t lane = 0; lane < lanes; lane++) {
-    const auto* from = row(lane);
-    for (int64_t i = 0; i < n; i++) panel[i * kPanel + lane] = factor * widen(from[i]);
+  for (int64_t first = 0; first < kPanel; first += kLanes) {
+    const auto from = [&](int64_t lane) { return row(smaller(first + lane, lanes - 1)); };
+    float* to = panel + first;
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      F32 block[kLanes];
+      for (int lane = 0; lane < kLanes; lane++) block[lane] = factor * load(from(lane) + i);
+      transpose(block);
+      for (int lane = 0; lane < kLanes; lane++) store(to + (i + lane) * kPanel, block[lane]);
+    }
+    for (; i < n; i++)
+      for (int lane = 0; lane < kLanes; lane++) to[i * kPanel + lane] = factor * widen(from(lane)[i]);
   }
 }
 
-/** row(lane)[i] = panel[i, lane] · factors[lane] */
+/** row(lane)[i] = panel[i, lane] · factors[lane] for i < n and lane < lanes */
 template <class Row>
 GRAFT_INLINE void unpackPanel(const float* panel, int64_t n, int64_t lanes, const float* factors, const Row& row) {
-  for (int64_t lane = 0; lane < lanes; lane++) {
-    auto* to = row(lane);
-    for (int64_t i = 0; i < n; i++) narrow(panel[i * kPanel + lane] * factors[lane], to + i);
+  for (int64_t first = 0; first < lanes; first += kLanes) {
+    const int64_t count = smaller<int64_t>(kLanes, lanes - first);
+    const float* from = panel + first;
+    const F32 factor = load(factors + first);
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      F32 block[kLanes];
+      for (int lane = 0; lane < kLanes; lane++) block[lane] = factor * load(from + (i + lane) * kPanel);
+      transpose(block);
+      for (int64_t lane = 0; lane < count; lane++) store(row(first + lane) + i, block[lane]);
+    }
+    for (; i < n; i++)
+      for (int64_t lane = 0; lane < count; lane++) narrow(from[i * kPanel + lane] * factors[first + lane], row(first + lane) + i);
   }
 }
 
