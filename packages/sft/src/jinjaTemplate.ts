@@ -38,7 +38,7 @@ export const jinjaTemplate = (source: string, options: JinjaTemplateOptions = {}
       ...options.variables,
       messages,
       add_generation_prompt: addGenerationPrompt,
-      ...(tools === undefined ? {} : { tools })
+      tools: tools ?? null // transformers always names it, and templates ask whether it is none
     })
   const render: ChatTemplate["render"] = (messages, how) => run(plain, messages, how)
   if (source.search(generationTag) < 0) return { render }

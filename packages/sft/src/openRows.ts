@@ -2,6 +2,7 @@
 import { createReadStream } from "node:fs"
 import { readdir, readFile, stat } from "node:fs/promises"
 import { basename, join } from "node:path"
+import { stdin } from "node:process"
 import { isDataError, UnreadableData } from "./DataError.ts"
 import { expandGlob, isGlob } from "./expandGlob.ts"
 import type { RawRow, RowFile } from "./RowFile.ts"
@@ -30,7 +31,7 @@ export const dataEndings = Object.keys(readers).map((ending) => `.${ending}`)
 const standardInput: RowFile = {
   file: "standard input",
   isText: false,
-  rows: () => guarded("standard input", readJsonl(process.stdin, "standard input"))
+  rows: () => guarded("standard input", readJsonl(stdin, "standard input"))
 }
 
 /** A file, a folder (the files in it that can be read, by name), a pattern, or `-`. Errors are UnreadableData. */
