@@ -1,10 +1,14 @@
 import { oneArena, ReferenceQueue } from "@graft/core"
 import { coreOpCases } from "./coreOpCases.ts"
-import { testKernels } from "./testKernels.ts"
-import { testOp } from "./testOp.ts"
-import { testQueue } from "./testQueue.ts"
+import { testBackend } from "./testBackend.ts"
+import { testGradient } from "./testOp.ts"
 
-const backend = { limits: oneArena("reference"), open: (bytes: ReadonlyArray<number>) => new ReferenceQueue(bytes) }
-testQueue("reference", backend)
-testKernels("reference", backend)
-for (const one of coreOpCases) testOp("reference", backend, one)
+testBackend("reference", {
+  limits: oneArena("reference"),
+  open: (bytes) => new ReferenceQueue(bytes),
+  record: async (bytes) => {
+    const queue = new ReferenceQueue(bytes, { record: true })
+    return { queue, flight: () => queue.flight! }
+  }
+})
+for (const one of coreOpCases) testGradient("core", one)
