@@ -1,4 +1,4 @@
-import { oneArena, ReferenceQueue } from "@graft/core"
+import { type Category, type Limits, oneArena, ReferenceQueue } from "@graft/core"
 import { coreOpCases } from "./coreOpCases.ts"
 import { testBackend } from "./testBackend.ts"
 import { testGradient } from "./testOp.ts"
@@ -10,5 +10,17 @@ testBackend("reference", {
     const queue = new ReferenceQueue(bytes, { record: true })
     return { queue, flight: () => queue.flight! }
   }
+})
+/** As WebGPU wants it: what is read and what is written lie apart, 256-byte offsets, small buffers, no part as an operand. */
+const constrained: Limits = {
+  ...oneArena("constrained", 256),
+  maxBufferBytes: 8 * 2 ** 20,
+  arenas: 3,
+  arenaOf: (category: Category) => (category === "weights" ? 0 : category === "activations" ? 1 : 2),
+  views: false
+}
+testBackend("constrained reference", {
+  limits: constrained,
+  open: (bytes) => new ReferenceQueue(bytes, { limits: constrained })
 })
 for (const one of coreOpCases) testGradient("core", one)
