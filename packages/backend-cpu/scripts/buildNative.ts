@@ -45,10 +45,11 @@ const run = (command: ReadonlyArray<string>): Promise<{ readonly ok: boolean; re
  * Symbols that a kernel object would share with the same file compiled for another instruction set (weak ones, and
  * global ones outside its namespace): the linker keeps one copy, perhaps of instructions that the machine lacks.
  */
-const sharedSymbols = (object: string, isa: string): ReadonlyArray<string> =>
-  symbolsOf(object).flatMap(({ kind, name }) =>
-    /[TWVuBDRi]/.test(kind) && !name.includes(`5graft${isa.length}${isa}`) ? [name] : []
-  )
+const sharedSymbols = (object: string, isa: string): ReadonlyArray<string> => {
+  // The namespace may come second in a mangled name, where `graft` is spelt as a substitution (a lambda's type, say).
+  const own = new RegExp(`(?:5graft|NS_)${isa.length}${isa}`)
+  return symbolsOf(object).flatMap(({ kind, name }) => (/[TWVuBDRi]/.test(kind) && !own.test(name) ? [name] : []))
+}
 
 /** nm's kinds and names; none where there is no nm, since its checks are for developers. */
 const symbolsOf = (file: string): ReadonlyArray<{ readonly kind: string; readonly name: string }> => {

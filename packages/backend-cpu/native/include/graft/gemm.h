@@ -13,10 +13,12 @@
 #pragma once
 
 #include <graft/gemm_pack.h>
-#include <graft/panel.h>
+
+#if !GRAFT_SCALAR
 
 namespace graft {
 namespace GRAFT_ISA {
+namespace gemm {
 
 /** One side of a product: outputs are A's rows or B's columns. */
 struct Filler {
@@ -69,9 +71,9 @@ struct Slices {
     while (index >= starts[t + 1]) t++;
     const int64_t of = starts[t + 1] - starts[t], k = terms[t].k;
     // Equal slices, in steps of 8 so that vectors stay whole and pairs are not cut.
-    const int64_t step = multipleUp(quotientUp(k, of), 8), k0 = (index - starts[t]) * step;
+    const int64_t step = multipleUp(ceilDiv(k, of), 8), k0 = (index - starts[t]) * step;
     const int64_t length = smaller(step, k - k0);
-    return {&terms[t], k0, length, quotientUp(length, Kind::perElement)};
+    return {&terms[t], k0, length, ceilDiv(length, Kind::perElement)};
   }
 };
 
@@ -81,9 +83,9 @@ GRAFT_INLINE Slices<Kind> slicesOf(const Term* terms, int termCount) {
   for (int t = 0; t < maxTerms; t++) {
     int64_t of = 0;
     if (t < termCount && terms[t].k > 0) {
-      of = quotientUp(terms[t].k, Kind::slice);
+      of = ceilDiv(terms[t].k, Kind::slice);
       // Rounding up to 8 may leave the last slice empty.
-      of = quotientUp(terms[t].k, multipleUp(quotientUp(terms[t].k, of), 8));
+      of = ceilDiv(terms[t].k, multipleUp(ceilDiv(terms[t].k, of), 8));
     }
     slices.starts[t + 1] = slices.starts[t] + of;
   }
@@ -98,7 +100,7 @@ struct Tiles {
   GRAFT_INLINE int64_t size(int64_t t) const { return base + (t < extra ? 1 : 0); }
 };
 GRAFT_INLINE Tiles tilesOf(int64_t rows) {
-  const int64_t count = quotientUp(rows, tileRows);
+  const int64_t count = ceilDiv(rows, tileRows);
   return {rows, count, rows / count, rows % count};
 }
 
@@ -112,6 +114,7 @@ struct Pass {
   typename Kind::Element* packed;  // A: slice after slice, tile after tile
   float* sums;                     // tiles that wait from pass to pass, or null: in the worker's scratch
   int64_t blockColumns, parts;
+  int64_t blockBytes, fillBytes;   // a block of B as packed, and as f32 rows for sources that only give rows
   const Finish* finish;
 
   GRAFT_INLINE int64_t sliceOffset(int64_t slice) const {
@@ -156,15 +159,15 @@ struct Ahead {
 template <class Kind>
 GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t part, unsigned char* scratch) {
   const int64_t column0 = block * pass.blockColumns, columns = smaller(pass.blockColumns, pass.columns - column0);
-  const int64_t panels = quotientUp(columns, tileWidth);
+  const int64_t panels = ceilDiv(columns, tileWidth);
   const int64_t from = pass.tiles.count * part / pass.parts, to = pass.tiles.count * (part + 1) / pass.parts;
   constexpr int64_t tileFloats = tileRows * tileWidth;
 
   typename Kind::Element* packedColumns = reinterpret_cast<typename Kind::Element*>(scratch);
-  unsigned char* fillScratch = scratch + pass.blockColumns * (Kind::slice + 8) * 4;
+  unsigned char* fillScratch = scratch + pass.blockBytes;
   float* waiting = pass.sums != nullptr
                        ? pass.sums + (column0 / tileWidth * pass.tiles.count + from * panels) * tileFloats
-                       : reinterpret_cast<float*>(fillScratch + pass.blockColumns * (Kind::slice + 8) * 4);
+                       : reinterpret_cast<float*>(fillScratch + pass.fillBytes);
   const int64_t allSlices = pass.slices.count();
   alignas(64) float single[tileFloats];
 
@@ -211,14 +214,14 @@ GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t p
 template <class Kind>
 GRAFT_INLINE void runPass(const Pool& pool, Pass<Kind>& pass) {
   constexpr int64_t tilesOfTask = 16;
-  const int64_t groups = quotientUp(pass.tiles.count, tilesOfTask);
+  const int64_t groups = ceilDiv(pass.tiles.count, tilesOfTask);
   const int64_t slices = pass.endSlice - pass.firstSlice;
   pool.parallel(groups * slices, [&](int64_t index, int worker) {
     const int64_t group = index % groups;
     packRows(pass, pass.firstSlice + index / groups, group * tilesOfTask,
              smaller(pass.tiles.count, (group + 1) * tilesOfTask), pool.scratch(worker));
   });
-  const int64_t blocks = quotientUp(pass.columns, pass.blockColumns);
+  const int64_t blocks = ceilDiv(pass.columns, pass.blockColumns);
   pool.parallel(blocks * pass.parts, [&](int64_t index, int worker) {
     multiplyBlock(pass, index % blocks, index / blocks, static_cast<unsigned char*>(pool.scratch(worker)));
   });
@@ -253,7 +256,7 @@ static void multiply(const Pool& pool, int64_t m, int64_t n, const Term* terms, 
   if (rows < wanted) rows = smaller(wanted, room / rowBytes);
   const bool split = rows < wanted;
   if (split) rows = wanted;
-  rows = quotientUp(m, quotientUp(m, smaller(rows, m)));
+  rows = ceilDiv(m, ceilDiv(m, smaller(rows, m)));
 
   int64_t columns = n, slicesOfPass = slices;
   if (split) {
@@ -266,15 +269,17 @@ static void multiply(const Pool& pool, int64_t m, int64_t n, const Term* terms, 
 
   // Four panels to a block, more of them where slices are short.
   const int64_t wide = larger(4 * tileWidth, smaller(32 * tileWidth, columnBlockBytes / (4 * longest) / tileWidth * tileWidth));
-  const int64_t blocks = quotientUp(columns, wide);
-  pass.blockColumns = multipleUp(quotientUp(columns, blocks), tileWidth);
+  const int64_t blocks = ceilDiv(columns, wide);
+  pass.blockColumns = multipleUp(ceilDiv(columns, blocks), tileWidth);
+  pass.blockBytes = multipleUp(pass.blockColumns * longest * 4 + slackBytes, 64);
+  pass.fillBytes = multipleUp(pass.blockColumns * longest * Kind::perElement * 4 + slackBytes, 64);
 
   for (int64_t row = 0; row < m; row += rows) {
     pass.row0 = row;
     pass.tiles = tilesOf(smaller(rows, m - row));
     // Enough tasks for the workers to end together, but none of so few rows that packing B again for it would show.
-    const int64_t most = quotientUp(pass.tiles.count * tileRows, rowsOfTask);
-    const int64_t byWorkers = smaller(quotientUp(8 * pool.threads, quotientUp(columns, pass.blockColumns)),
+    const int64_t most = ceilDiv(pass.tiles.count * tileRows, rowsOfTask);
+    const int64_t byWorkers = smaller(ceilDiv(8 * pool.threads, ceilDiv(columns, pass.blockColumns)),
                                       pass.tiles.count * tileRows / 128);
     pass.parts = larger(1, larger(most, byWorkers));
     for (int64_t column = 0; column < n; column += columns) {
@@ -289,9 +294,6 @@ static void multiply(const Pool& pool, int64_t m, int64_t n, const Term* terms, 
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
-// Fillers.
-
 template <class Kind>
 static void fillMatrix(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
                        void*) {
@@ -305,17 +307,6 @@ template <class Kind>
 GRAFT_INLINE Filler fillerOf(const Matrix& matrix) {
   return {&matrix, fillMatrix<Kind>, prefetchMatrix, matrix.along};
 }
-
-/** A weight as B: W^T (outputs are its rows) or W (`transposed`, outputs are its columns). */
-struct WeightSide {
-  const graft_panel_source* source;
-  graft_weight weight;
-  bool transposed;
-};
-
-/** A function that a source has, or null: records may come from an older header, and be shorter. */
-#define GRAFT_SOURCE_HAS(source, member) \
-  ((source)->bytes >= offsetof(graft_panel_source, member) + sizeof((source)->member) && (source)->member != nullptr)
 
 template <class Kind>
 static void fillWeight(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
@@ -352,66 +343,25 @@ GRAFT_INLINE Filler fillerOf(const WeightSide& side) {
   return {&side, fillWeight<Kind>, GRAFT_SOURCE_HAS(side.source, prefetch) ? prefetchWeight : nullptr, !side.transposed};
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
-// Finishes.
-
-/** out (+)= scale * sums, in f32 or bf16; `flipped`: the product was computed as out^T. */
-struct Output {
-  void* data;
-  DType dtype;
-  int64_t ld;
-  float scale;
-  bool accumulate;
-  bool flipped;
-};
-
-GRAFT_INLINE float valueOfBf16(uint16_t half) {
-  const uint32_t bits = static_cast<uint32_t>(half) << 16;
-  float value;
-  memcpy(&value, &bits, 4);
-  return value;
-}
-GRAFT_INLINE uint16_t bf16Of(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-GRAFT_INLINE float valueAt(const float* p) { return *p; }
-GRAFT_INLINE float valueAt(const uint16_t* p) { return valueOfBf16(*p); }
-GRAFT_INLINE void put(float* p, float value) { *p = value; }
-GRAFT_INLINE void put(uint16_t* p, float value) { *p = bf16Of(value); }
-GRAFT_INLINE Floats loadAs(const float* p) { return loadFloats(p); }
-GRAFT_INLINE Floats loadAs(const uint16_t* p) { return widenBf16(loadHalves(p)); }
-GRAFT_INLINE void storeAs(float* p, Floats v) { store(p, v); }
-GRAFT_INLINE void storeAs(uint16_t* p, Floats v) { store(p, __builtin_convertvector(narrowBf16(v), Halves)); }
-
 template <class T>
 GRAFT_INLINE void finishAs(const Output& out, T* data, const float* sums, int64_t ld, int64_t row, int64_t rows,
                            int64_t column, int64_t columns) {
   const float scale = out.scale;
   if (out.flipped) {
-    for (int64_t j = 0; j < columns; j++) {
-      T* at = data + (column + j) * out.ld + row;
-      for (int64_t i = 0; i < rows; i++) {
-        const float value = scale * sums[i * ld + j];
-        put(at + i, out.accumulate ? valueAt(at + i) + value : value);
-      }
-    }
+    for (int64_t j = 0; j < columns; j++)
+      for (int64_t i = 0; i < rows; i++)
+        put(data + (column + j) * out.ld + row + i, scale * sums[i * ld + j], out.accumulate);
     return;
   }
-  const Floats scales = broadcast(scale);
   for (int64_t i = 0; i < rows; i++) {
     T* at = data + (row + i) * out.ld + column;
     const float* from = sums + i * ld;
     int64_t j = 0;
-    if (out.accumulate) {
-      for (; j + lanes <= columns; j += lanes) storeAs(at + j, loadAs(at + j) + scales * loadFloats(from + j));
-      for (; j < columns; j++) put(at + j, valueAt(at + j) + scale * from[j]);
-    } else {
-      for (; j + lanes <= columns; j += lanes) storeAs(at + j, scales * loadFloats(from + j));
-      for (; j < columns; j++) put(at + j, scale * from[j]);
+    for (; j + lanes <= columns; j += lanes) {
+      const Floats value = scale * load(from + j);
+      store(at + j, out.accumulate ? load(at + j) + value : value);
     }
+    for (; j < columns; j++) put(at + j, scale * from[j], out.accumulate);
   }
 }
 static inline void finishOutput(const void* self, const float* sums, int64_t ld, int64_t row, int64_t rows,
@@ -420,10 +370,13 @@ static inline void finishOutput(const void* self, const float* sums, int64_t ld,
   if (out.dtype == DType::f32) {
     finishAs(out, static_cast<float*>(out.data), sums, ld, row, rows, column, columns);
   } else {
-    finishAs(out, static_cast<uint16_t*>(out.data), sums, ld, row, rows, column, columns);
+    finishAs(out, static_cast<BF16*>(out.data), sums, ld, row, rows, column, columns);
   }
 }
 GRAFT_INLINE Finish finishOf(const Output& output) { return {&output, finishOutput}; }
 
+}  // namespace gemm
 }  // namespace GRAFT_ISA
 }  // namespace graft
+
+#endif

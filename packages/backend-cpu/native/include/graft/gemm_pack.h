@@ -6,113 +6,100 @@
 // bf16 operand costs nothing more on a machine without bf16 multiplies.
 #pragma once
 
+#include <graft/gemm_matrix.h>
 #include <graft/gemm_tile.h>
-#include <string.h>
+
+#if !GRAFT_SCALAR
 
 namespace graft {
 namespace GRAFT_ISA {
+namespace gemm {
 
-/** A dense matrix as one side of a product: output o, step p is data[o * ld + p] if `along`, else data[p * ld + o]. */
-struct Matrix {
-  const void* data;
-  DType dtype;
-  int64_t ld;
-  bool along;
-};
-
-struct ReadF32 {
-  using Type = float;
-  static GRAFT_INLINE Floats floats(const Type* p) { return loadFloats(p); }
-  static GRAFT_INLINE Words halves(const Type* p) { return narrowBf16(loadFloats(p)); }
-  static GRAFT_INLINE Words pairs(const Type* p) {
+/** How a storage format is read: floats, bf16 bits in the low half of each lane, or pairs of neighbours. */
+template <class T>
+struct Read {
+  using Type = T;
+  static GRAFT_INLINE Floats floats(const T* p) { return load(p); }
+  static GRAFT_INLINE Words halves(const T* p) { return narrowFloats(load(p)); }
+  static GRAFT_INLINE Words pairs(const T* p) {
     uint16_t both[2 * lanes];
-    store(both, __builtin_convertvector(halves(p), Halves));
-    store(both + lanes, __builtin_convertvector(halves(p + lanes), Halves));
+    storeHalves(both, halves(p));
+    storeHalves(both + lanes, halves(p + lanes));
     return loadWords(both);
   }
 };
-struct ReadBf16 {
-  using Type = uint16_t;
-  static GRAFT_INLINE Floats floats(const Type* p) { return widenBf16(loadHalves(p)); }
-  static GRAFT_INLINE Words halves(const Type* p) { return loadHalves(p); }
-  static GRAFT_INLINE Words pairs(const Type* p) { return loadWords(p); }
-};
-struct ReadF16 {
-  using Type = uint16_t;
-  static GRAFT_INLINE Floats floats(const Type* p) { return widenF16(loadHalves(p)); }
-  static GRAFT_INLINE Words halves(const Type* p) { return narrowBf16(floats(p)); }
-  static GRAFT_INLINE Words pairs(const Type* p) {
-    uint16_t both[2 * lanes];
-    store(both, __builtin_convertvector(halves(p), Halves));
-    store(both + lanes, __builtin_convertvector(halves(p + lanes), Halves));
-    return loadWords(both);
-  }
+template <>
+struct Read<BF16> {
+  using Type = BF16;
+  static GRAFT_INLINE Floats floats(const BF16* p) { return load(p); }
+  static GRAFT_INLINE Words halves(const BF16* p) { return loadHalves(p); }
+  static GRAFT_INLINE Words pairs(const BF16* p) { return loadWords(p); }
 };
 
 /** One vector of elements from neighbours along the reduction. */
-template <class Kind, class Read>
-GRAFT_INLINE Words readAlong(const typename Read::Type* p) {
+template <class Kind, class Source>
+GRAFT_INLINE Words readAlong(const typename Source::Type* p) {
   if constexpr (Kind::perElement == 1) {
-    return (Words)Read::floats(p);
+    return bitsAs<Words>(Source::floats(p));
   } else {
-    return Read::pairs(p);
+    return Source::pairs(p);
   }
 }
 
 /** `count` values from p, zeros after them, up to one vector of elements. */
-template <class Kind, class Read>
-GRAFT_INLINE Words readAlongPart(const typename Read::Type* p, int64_t count) {
-  typename Read::Type part[Kind::perElement * lanes] = {};
+template <class Kind, class Source>
+GRAFT_INLINE Words readAlongPart(const typename Source::Type* p, int64_t count) {
+  typename Source::Type part[Kind::perElement * lanes] = {};
   for (int64_t i = 0; i < count; i++) part[i] = p[i];
-  return readAlong<Kind, Read>(part);
+  return readAlong<Kind, Source>(part);
 }
 
 /** Outputs side by side at one step of the reduction; `next` is the following step, null past the end. */
-template <class Kind, class Read>
-GRAFT_INLINE Words readAcross(const typename Read::Type* p, const typename Read::Type* next) {
+template <class Kind, class Source>
+GRAFT_INLINE Words readAcross(const typename Source::Type* p, const typename Source::Type* next) {
   if constexpr (Kind::perElement == 1) {
-    return (Words)Read::floats(p);
+    return bitsAs<Words>(Source::floats(p));
   } else {
-    const Words low = Read::halves(p);
-    return next == nullptr ? low : low | (Read::halves(next) << 16);
+    const Words low = Source::halves(p);
+    return next == nullptr ? low : low | (Source::halves(next) << 16);
   }
 }
 
 GRAFT_INLINE void copyWords(void* to, const Words& from, int64_t count) {
   alignas(64) uint32_t words[lanes];
-  store(words, from);
-  memcpy(to, words, static_cast<size_t>(count) * 4);
+  storeWords(words, from);
+  std::memcpy(to, words, static_cast<size_t>(count) * 4);
 }
 
 /** One panel of `outputs` <= width rows of the source, `k` values each. */
-template <class Kind, class Read>
-static void packAlong(uint32_t* dst, int64_t width, int64_t outputs, const typename Read::Type* src, int64_t ld,
+template <class Kind, class Source>
+static void packAlong(uint32_t* dst, int64_t width, int64_t outputs, const typename Source::Type* src, int64_t ld,
                       int64_t k) {
   constexpr int64_t step = Kind::perElement * lanes;
-  const int64_t elements = quotientUp(k, Kind::perElement), total = elements * width;
+  const int64_t elements = ceilDiv(k, Kind::perElement), total = elements * width;
   // Groups of `lanes` outputs, the last first: where width is no multiple of lanes, its vectors reach into the next
   // element's first group, which is written after it.
-  for (int64_t group = quotientUp(width, lanes) - 1; group >= 0; group--) {
+  for (int64_t group = ceilDiv(width, lanes) - 1; group >= 0; group--) {
     const int64_t present = larger(0, smaller(lanes, outputs - group * lanes));
-    const typename Read::Type* rows = src + group * lanes * ld;
+    const typename Source::Type* rows = src + group * lanes * ld;
     for (int64_t p = 0; p < elements; p += lanes) {
       const int64_t left = k - p * Kind::perElement;
       Words square[lanes];
       if (present == lanes && left >= step) {
 #pragma GCC unroll 16
-        for (int q = 0; q < lanes; q++) square[q] = readAlong<Kind, Read>(rows + q * ld + p * Kind::perElement);
+        for (int q = 0; q < lanes; q++) square[q] = readAlong<Kind, Source>(rows + q * ld + p * Kind::perElement);
       } else {
         for (int q = 0; q < lanes; q++)
           square[q] = q >= present ? Words{}
                       : left >= step
-                          ? readAlong<Kind, Read>(rows + q * ld + p * Kind::perElement)
-                          : readAlongPart<Kind, Read>(rows + q * ld + p * Kind::perElement, left);
+                          ? readAlong<Kind, Source>(rows + q * ld + p * Kind::perElement)
+                          : readAlongPart<Kind, Source>(rows + q * ld + p * Kind::perElement, left);
       }
       transpose(square);
       uint32_t* at = dst + p * width + group * lanes;
       if (at + (lanes - 1) * width + lanes <= dst + total) {
 #pragma GCC unroll 16
-        for (int q = 0; q < lanes; q++) store(at + q * width, square[q]);
+        for (int q = 0; q < lanes; q++) storeWords(at + q * width, square[q]);
       } else {
         for (int64_t q = 0; q < smaller(lanes, elements - p); q++)
           copyWords(at + q * width, square[q], smaller(lanes, width - group * lanes));
@@ -122,30 +109,30 @@ static void packAlong(uint32_t* dst, int64_t width, int64_t outputs, const typen
 }
 
 /** Panels of `outputs` columns of the source, `k` steps. */
-template <class Kind, class Read>
-static void packAcross(uint32_t* dst, int64_t width, int64_t outputs, const typename Read::Type* src, int64_t ld,
+template <class Kind, class Source>
+static void packAcross(uint32_t* dst, int64_t width, int64_t outputs, const typename Source::Type* src, int64_t ld,
                        int64_t k) {
-  const int64_t elements = quotientUp(k, Kind::perElement);
+  const int64_t elements = ceilDiv(k, Kind::perElement);
   for (int64_t p = 0; p < elements; p++) {
-    const typename Read::Type* row = src + p * Kind::perElement * ld;
-    const typename Read::Type* next = p * Kind::perElement + 1 < k ? row + ld : nullptr;
+    const typename Source::Type* row = src + p * Kind::perElement * ld;
+    const typename Source::Type* next = p * Kind::perElement + 1 < k ? row + ld : nullptr;
     for (int64_t first = 0; first < outputs; first += width) {
       uint32_t* at = dst + first * elements + p * width;
       for (int64_t j = 0; j < width; j += lanes) {
         Words v;
         if (first + j + lanes <= outputs) {
-          v = readAcross<Kind, Read>(row + first + j, next == nullptr ? nullptr : next + first + j);
+          v = readAcross<Kind, Source>(row + first + j, next == nullptr ? nullptr : next + first + j);
         } else {
-          typename Read::Type part[lanes] = {}, nextPart[lanes] = {};
+          typename Source::Type part[lanes] = {}, nextPart[lanes] = {};
           for (int64_t i = first + j; i < outputs; i++) {
             part[i - first - j] = row[i];
             if (next != nullptr) nextPart[i - first - j] = next[i];
           }
-          v = readAcross<Kind, Read>(part, nextPart);
+          v = readAcross<Kind, Source>(part, nextPart);
         }
         // A vector that reaches past the panel's width spills into the next element, written after it.
         if (j + lanes <= width || p + 1 < elements) {
-          store(at + j, v);
+          storeWords(at + j, v);
         } else {
           copyWords(at + j, v, width - j);
         }
@@ -154,16 +141,16 @@ static void packAcross(uint32_t* dst, int64_t width, int64_t outputs, const type
   }
 }
 
-template <class Kind, class Read>
+template <class Kind, class Source>
 GRAFT_INLINE void packAs(const Matrix& matrix, uint32_t* dst, int64_t width, int64_t first, int64_t count, int64_t k0,
                          int64_t k) {
-  const typename Read::Type* data = static_cast<const typename Read::Type*>(matrix.data);
+  const typename Source::Type* data = static_cast<const typename Source::Type*>(matrix.data);
   if (matrix.along) {
-    const int64_t panel = quotientUp(k, Kind::perElement) * width;
+    const int64_t panel = ceilDiv(k, Kind::perElement) * width;
     for (int64_t o = 0; o < count; o += width, dst += panel)
-      packAlong<Kind, Read>(dst, width, smaller(width, count - o), data + (first + o) * matrix.ld + k0, matrix.ld, k);
+      packAlong<Kind, Source>(dst, width, smaller(width, count - o), data + (first + o) * matrix.ld + k0, matrix.ld, k);
   } else {
-    packAcross<Kind, Read>(dst, width, count, data + k0 * matrix.ld + first, matrix.ld, k);
+    packAcross<Kind, Source>(dst, width, count, data + k0 * matrix.ld + first, matrix.ld, k);
   }
 }
 
@@ -172,11 +159,39 @@ template <class Kind>
 static void pack(const Matrix& matrix, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k) {
   uint32_t* words = static_cast<uint32_t*>(dst);
   if (matrix.dtype == DType::f32) {
-    packAs<Kind, ReadF32>(matrix, words, width, first, count, k0, k);
+    packAs<Kind, Read<float>>(matrix, words, width, first, count, k0, k);
   } else if (matrix.dtype == DType::bf16) {
-    packAs<Kind, ReadBf16>(matrix, words, width, first, count, k0, k);
+    packAs<Kind, Read<BF16>>(matrix, words, width, first, count, k0, k);
   } else {
-    packAs<Kind, ReadF16>(matrix, words, width, first, count, k0, k);
+    packAs<Kind, Read<F16>>(matrix, words, width, first, count, k0, k);
+  }
+}
+
+/** Output o, step p, in f32. */
+GRAFT_INLINE float elementOf(const Matrix& matrix, int64_t o, int64_t p) {
+  const int64_t at = matrix.along ? o * matrix.ld + p : p * matrix.ld + o;
+  if (matrix.dtype == DType::f32) return static_cast<const float*>(matrix.data)[at];
+  const uint32_t half = static_cast<const uint16_t*>(matrix.data)[at];
+  const Words one = Words{half};
+  return matrix.dtype == DType::bf16 ? widenBf16(one)[0] : widenF16(one)[0];
+}
+
+template <class Source>
+GRAFT_INLINE void copyRowAs(const void* from, float* dst, int64_t count) {
+  const typename Source::Type* p = static_cast<const typename Source::Type*>(from);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(dst + i, Source::floats(p + i));
+  if (i < count) copyWords(dst + i, readAlongPart<Singles, Read>(p + i, count - i), count - i);
+}
+/** dst[0, count) = steps [p0, p0 + count) of output o, in f32; the matrix lies along the reduction. */
+static inline void copyRow(const Matrix& matrix, float* dst, int64_t o, int64_t p0, int64_t count) {
+  const char* from = static_cast<const char*>(matrix.data) + (o * matrix.ld + p0) * bytesOf(matrix.dtype);
+  if (matrix.dtype == DType::f32) {
+    copyRowAs<Read<float>>(from, dst, count);
+  } else if (matrix.dtype == DType::bf16) {
+    copyRowAs<Read<BF16>>(from, dst, count);
+  } else {
+    copyRowAs<Read<F16>>(from, dst, count);
   }
 }
 
@@ -189,5 +204,8 @@ static inline void prefetchBlock(const Matrix& matrix, int64_t first, int64_t co
     for (int64_t c = 0; c < columns * bytes; c += 64) prefetch(at + c);
 }
 
+}  // namespace gemm
 }  // namespace GRAFT_ISA
 }  // namespace graft
+
+#endif

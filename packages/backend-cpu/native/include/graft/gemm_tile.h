@@ -1,37 +1,40 @@
 // The register tile: c[rows, width] (+)= a[k, rows] . b[k, width], all of c in registers while k runs.
 //
-// `F32` multiplies floats. `Pairs` multiplies bf16: an element of a panel is a pair of neighbours along the reduction, so
+// `Singles` multiplies floats. `Pairs` multiplies bf16: an element of a panel is a pair of neighbours along the reduction, so
 // that one instruction does two steps of it. Every lane of c is one chain of multiply-adds in the order of k; a result
 // does not depend on the tile that it falls in.
 #pragma once
 
 #include <graft/gemm_vector.h>
 
+#if !GRAFT_SCALAR
+
 namespace graft {
 namespace GRAFT_ISA {
+namespace gemm {
 
 // Tile sizes: rows x vectors accumulators, the vectors of b and one of a must fit the registers (16 on AVX2, 32 elsewhere).
-#if GRAFT_ISA_CODE == GRAFT_ISA_CODE_avx2
+#if GRAFT_LANES == 8
 constexpr int tileRows = 6, tileVectors = 2;
-#elif GRAFT_ISA_CODE == GRAFT_ISA_CODE_avx512 || GRAFT_ISA_CODE == GRAFT_ISA_CODE_avx512bf16
+#elif GRAFT_LANES == 16
 constexpr int tileRows = 12, tileVectors = 2;
 #else
 constexpr int tileRows = 8, tileVectors = 3;
 #endif
 constexpr int tileWidth = tileVectors * lanes;
 
-struct F32 {
+struct Singles {
   using Element = float;
   using Vector = Floats;
   static constexpr int perElement = 1;
   /** Reduction of one slice: a panel of b (slice x tileWidth) shares the first-level cache with a tile's rows of a. */
   static constexpr int64_t slice = 256;
   static GRAFT_INLINE Vector load(const Element* p) { return loadFloats(p); }
-  static GRAFT_INLINE Floats step(Vector a, Vector b, Floats sum) { return multiplyAdd(a, b, sum); }
+  static GRAFT_INLINE Floats step(Vector a, Vector b, Floats sum) { return fma(a, b, sum); }
 #if defined(__aarch64__)
   template <int Lane>
   static GRAFT_INLINE Floats stepLane(Vector a, Vector b, Floats sum) {
-    return (Floats)vfmaq_laneq_f32((float32x4_t)sum, (float32x4_t)b, (float32x4_t)a, Lane);
+    return vfmaq_laneq_f32(sum, b, a, Lane);
   }
 #endif
 };
@@ -47,7 +50,7 @@ struct Pairs {
   template <int Lane>
   static GRAFT_INLINE Floats stepLane(Vector a, Vector b, Floats sum) {
 #if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
-    return (Floats)vbfdotq_laneq_f32((float32x4_t)sum, (bfloat16x8_t)b, (bfloat16x8_t)a, Lane);
+    return vbfdotq_laneq_f32(sum, bitsAs<bfloat16x8_t>(b), bitsAs<bfloat16x8_t>(a), Lane);
 #else
     return multiplyAddPairs(Vector{a[Lane], a[Lane], a[Lane], a[Lane]}, b, sum);
 #endif
@@ -115,5 +118,8 @@ GRAFT_INLINE Tile<Kind> tileOf(int64_t rows) {
   }
 }
 
+}  // namespace gemm
 }  // namespace GRAFT_ISA
 }  // namespace graft
+
+#endif
