@@ -18,16 +18,21 @@ export async function* readParquet(path: string, name: string): AsyncGenerator<R
   const handle = await open(path, "r")
   try {
     const byteLength = (await handle.stat()).size
+    const readBytes = async (start: number, end: number): Promise<ArrayBuffer> => {
+      if (!(start >= 0 && end >= start && end <= byteLength)) {
+        throw new RangeError(`bytes ${start} … ${end} lie outside the file's ${byteLength}`)
+      }
+      const bytes = new Uint8Array(end - start)
+      const { bytesRead } = await handle.read(bytes, 0, bytes.length, start)
+      if (bytesRead < bytes.length) throw new RangeError("the file was cut short while it was read")
+      return bytes.buffer
+    }
     const file: AsyncBuffer = {
       byteLength,
-      slice: async (start, end = byteLength) => {
-        if (!(start >= 0 && end >= start && end <= byteLength)) {
-          throw new RangeError(`bytes ${start} … ${end} lie outside the file's ${byteLength}`)
-        }
-        const bytes = new Uint8Array(end - start)
-        const { bytesRead } = await handle.read(bytes, 0, bytes.length, start)
-        if (bytesRead < bytes.length) throw new RangeError("the file was cut short while it was read")
-        return bytes.buffer
+      slice: (start, end = byteLength) => {
+        const bytes = readBytes(start, end)
+        bytes.catch(() => {}) // hyparquet asks for several at once and awaits only up to the first that fails
+        return bytes
       }
     }
     let row = 0

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, describe, test } from "node:test"
@@ -166,6 +166,14 @@ describe("Parquet", () => {
       (await rowsOf(path)).map(({ value }) => value),
       [{ n: 1 }, { n: 2 }]
     )
+  })
+  test("a file cut short anywhere is refused", async () => {
+    const whole = readFileSync(write("whole.parquet"))
+    const path = join(folder, "cut.parquet")
+    for (let bytes = 0; bytes < whole.length; bytes += 97) {
+      writeFileSync(path, whole.subarray(0, bytes))
+      await refuses(rowsOf(path), /^cut\.parquet: not a Parquet file/)
+    }
   })
   test("what is none is refused", async () => {
     const path = join(folder, "none.parquet")
