@@ -1,0 +1,39 @@
+/** Rows and what becomes of them, shared by `train`, `plan` and `eval`. */
+import type * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { maybe } from "./maybe.ts"
+import { positiveInt } from "./numbers.ts"
+
+export const data = Flag.String("data").pipe(
+  Flag.withAlias("d"),
+  Flag.withMetavar("PATH"),
+  Flag.atLeast(1),
+  Flag.withDescription(
+    "rows: .jsonl, .json, .csv, .tsv, .parquet, .safetensors, .txt, a folder, a pattern, or - for standard input; may be repeated"
+  )
+)
+export const rowFlags = {
+  maxLength: maybe(
+    positiveInt("max-length").pipe(
+      Flag.withDescription(
+        "tokens of a sequence; longer ones are cut (default 1024, or the model's positions; rows of token ids are not cut unless given)"
+      )
+    )
+  ),
+  lossOn: Flag.Literals("loss-on", ["answers", "last", "all"]).pipe(
+    Flag.withDefault("answers" as const),
+    Flag.withDescription("learn the answers, only the last one, or all text (default answers)")
+  ),
+  column: maybe(
+    Flag.KeyValuePair("column").pipe(
+      Flag.withDescription("what a column is called in the data: --column prompt=question; may be repeated")
+    )
+  ),
+  chatTemplate: maybe(
+    Flag.String("chat-template").pipe(
+      Flag.withMetavar("NAME|FILE"),
+      Flag.withDescription("alpaca, chatml, llama-2, llama-3, zephyr, or a Jinja file (default: the model's own)")
+    )
+  )
+}
+export type RowInput = Command.Command.Config.Infer<typeof rowFlags>

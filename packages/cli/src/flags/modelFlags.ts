@@ -1,0 +1,38 @@
+/** Which model, with which adapter, on which device. */
+import type * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { maybe } from "./maybe.ts"
+import { positiveInt } from "./numbers.ts"
+
+export const model = Flag.String("model").pipe(
+  Flag.withAlias("m"),
+  Flag.withMetavar("PATH"),
+  Flag.withDescription("a Hugging Face folder (config.json, *.safetensors) or a .gguf file")
+)
+export const adapter = maybe(
+  Flag.String("adapter").pipe(
+    Flag.withMetavar("DIR"),
+    Flag.withDescription("an adapter folder of PEFT's format, as `graft train` writes it")
+  )
+)
+export const backendFlags = {
+  backend: Flag.Literals("backend", ["cpu", "reference"]).pipe(
+    Flag.withDefault("cpu" as const),
+    Flag.withDescription("cpu: native kernels; reference: slow TypeScript that runs anywhere (default cpu)")
+  ),
+  threads: maybe(
+    positiveInt("threads").pipe(Flag.withDescription("worker threads (default: the cores this process may use)"))
+  ),
+  isa: maybe(
+    Flag.String("isa").pipe(
+      Flag.withMetavar("NAME"),
+      Flag.withDescription("a lower instruction set than the machine's best; `graft doctor` lists them")
+    )
+  ),
+  compute: maybe(
+    Flag.Literals("compute", ["f32", "bf16"]).pipe(
+      Flag.withDescription("numbers to multiply in (default: bf16 where the machine multiplies it, else f32)")
+    )
+  )
+}
+export type BackendInput = Command.Command.Config.Infer<typeof backendFlags>

@@ -1,0 +1,129 @@
+/**
+ * What a run is made of; `plan` takes the same. Defaults are those that users of PEFT, TRL and Unsloth know, where these
+ * agree: rank and alpha 16 on all linears, 2e-4, clipping at norm 1, one epoch. The rate is constant unless a schedule is named.
+ */
+import type * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { data, rowFlags } from "./dataFlags.ts"
+import { maybe, off } from "./maybe.ts"
+import { backendFlags, model } from "./modelFlags.ts"
+import { fraction, nonNegative, nonNegativeInt, positive, positiveInt } from "./numbers.ts"
+import { json } from "./outputFlags.ts"
+
+const described =
+  (description: string) =>
+  <A>(flag: Flag.Flag<A>): Flag.Flag<A> =>
+    Flag.withDescription(flag, description)
+
+/** Left out, they have the defaults named here, or those of the adapter that `--adapter` names. */
+const adapterFlags = {
+  rank: maybe(positiveInt("rank").pipe(Flag.withAlias("r"), described("LoRA rank (default 16)"))),
+  alpha: maybe(Flag.Finite("alpha").pipe(described("the adapter's scale is alpha / rank (default 16)"))),
+  target: maybe(
+    Flag.String("target").pipe(
+      Flag.withMetavar("NAMES"),
+      described(
+        "linears that get an adapter: all-linear, names with commas (q_proj,v_proj), or a regular expression (default all-linear)"
+      )
+    )
+  ),
+  exclude: maybe(Flag.String("exclude").pipe(Flag.withMetavar("NAMES"), described("the same, taken away from these"))),
+  loraDropout: maybe(
+    fraction("lora-dropout").pipe(described("dropout of the adapter's input in training (default 0)"))
+  ),
+  rslora: off("rslora", "scale by alpha / √rank (arXiv:2312.03732)"),
+  dora: off("dora", "learn magnitude and direction apart (arXiv:2402.09353)"),
+  adapter: maybe(
+    Flag.String("adapter").pipe(
+      Flag.withMetavar("DIR"),
+      described("an adapter folder to start from; its rank, alpha and targets hold")
+    )
+  ),
+  full: off("full", "train all weights instead of an adapter; --out becomes a model folder in f32")
+}
+const lengthFlags = {
+  steps: maybe(positiveInt("steps").pipe(described("optimiser steps; wins over --epochs"))),
+  epochs: maybe(positive("epochs").pipe(described("passes over the rows, also 0.5 (default 1)"))),
+  batchSize: positiveInt("batch-size").pipe(
+    Flag.withAlias("b"),
+    Flag.withDefault(8),
+    described("rows of a micro-batch (default 8)")
+  ),
+  gradAccumulation: positiveInt("grad-accumulation").pipe(
+    Flag.withDefault(1),
+    described("micro-batches of a step; the loss is the mean over all of their learnt tokens (default 1)")
+  ),
+  packing: off("packing", "put short rows together up to --max-length; each row stays a document of its own"),
+  shuffle: Flag.Boolean("shuffle").pipe(
+    Flag.withDefault(true),
+    described("--no-shuffle: rows in the data's order, not in a new one for each epoch")
+  ),
+  seed: nonNegativeInt("seed").pipe(
+    Flag.withDefault(0),
+    described("of the shuffle, the dropout, the held-out rows and the adapter's first values (default 0)")
+  )
+}
+const optimizerFlags = {
+  learningRate: maybe(
+    nonNegative("learning-rate").pipe(Flag.withAlias("lr"), described("peak rate (default 2e-4; 2e-5 with --full)"))
+  ),
+  schedule: Flag.Literals("schedule", ["constant", "linear", "cosine"]).pipe(
+    Flag.withDefault("constant" as const),
+    described("of the learning rate after warm-up (default constant)")
+  ),
+  warmup: nonNegative("warmup").pipe(
+    Flag.withDefault(0),
+    described("steps of linear rise; below 1: that share of the steps (default 0)")
+  ),
+  weightDecay: nonNegative("weight-decay").pipe(Flag.withDefault(0), described("AdamW's, decoupled (default 0)")),
+  adamBeta1: fraction("adam-beta1").pipe(Flag.withDefault(0.9), described("decay of the first moment (default 0.9)")),
+  adamBeta2: fraction("adam-beta2").pipe(
+    Flag.withDefault(0.999),
+    described("decay of the second moment (default 0.999)")
+  ),
+  adamEpsilon: nonNegative("adam-epsilon").pipe(Flag.withDefault(1e-8), described("(default 1e-8)")),
+  maxGradNorm: nonNegative("max-grad-norm").pipe(
+    Flag.withDefault(1),
+    described("clip gradients to this global norm; 0: off (default 1)")
+  ),
+  checkpointing: off("checkpointing", "recompute each layer in the backward pass: less memory, about a third more work")
+}
+const evaluationFlags = {
+  evalData: Flag.String("eval-data").pipe(
+    Flag.withMetavar("PATH"),
+    Flag.atLeast(0),
+    described("held-out rows of their own; may be repeated")
+  ),
+  evalFraction: fraction("eval-fraction").pipe(
+    Flag.withDefault(0),
+    described("or hold out this share of the rows (default 0)")
+  ),
+  evalEvery: nonNegativeInt("eval-every").pipe(
+    Flag.withDefault(0),
+    described("steps between evaluations; 0: before the first and after the last (default 0)")
+  )
+}
+export const trainFlags = {
+  model,
+  data,
+  out: maybe(
+    Flag.String("out").pipe(
+      Flag.withAlias("o"),
+      Flag.withMetavar("DIR"),
+      described("where the adapter, metrics.jsonl and the state to go on with are kept (default graft-adapter)")
+    )
+  ),
+  ...adapterFlags,
+  ...lengthFlags,
+  ...rowFlags,
+  ...optimizerFlags,
+  ...evaluationFlags,
+  saveEvery: nonNegativeInt("save-every").pipe(
+    Flag.withDefault(0),
+    described("steps between checkpoints; 0: only at the end (default 0)")
+  ),
+  resume: off("resume", "go on from the checkpoint in --out; the result is that of a run never stopped"),
+  ...backendFlags,
+  json
+}
+export type TrainInput = Command.Command.Config.Infer<typeof trainFlags>

@@ -1,0 +1,26 @@
+/** The command `graft`: its verbs, known by name and flags only. */
+import * as Command from "effect/cli/Command"
+import { chat } from "./commands/chat.ts"
+import { doctor } from "./commands/doctor.ts"
+import { evaluate } from "./commands/eval.ts"
+import { generate } from "./commands/generate.ts"
+import { inspect } from "./commands/inspect.ts"
+import { logits } from "./commands/logits.ts"
+import { plan } from "./commands/plan.ts"
+import { train } from "./commands/train.ts"
+
+export const graft = Command.make("graft").pipe(
+  Command.withDescription("Fine-tune language models with LoRA, without Python or CUDA"),
+  Command.withExamples([
+    {
+      command: "graft train --model ./model --data answers.jsonl --out my-adapter",
+      description: "fine-tune"
+    },
+    {
+      command: 'graft generate --model ./model --adapter my-adapter --prompt "Hello"',
+      description: "see what it learnt"
+    },
+    { command: "graft train --help", description: "every flag of a verb" }
+  ]),
+  Command.withSubcommands([train, plan, generate, chat, evaluate, logits, inspect, doctor])
+)

@@ -1,0 +1,61 @@
+/**
+ * Runs the command with given arguments. Exit codes: 0 success; 1 an error, which stands on standard error; 130 stopped by
+ * Ctrl-C, 143 by SIGTERM.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as CliConfig from "effect/cli/CliConfig"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { errorText, problemOf } from "./errorText.ts"
+import { graft } from "./graft.ts"
+import { presenter } from "./presenter.ts"
+import { Stopping, watchSignals } from "./Stopping.ts"
+import { version } from "./version.ts"
+
+const builtIns = [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions]
+const LONG = 2 ** 31 - 1 // the longest a timer takes, in ms
+
+export const runGraft = async (args: ReadonlyArray<string>): Promise<number> => {
+  const json = args.includes("--json")
+  const signals = watchSignals()
+  // A promise alone keeps no runtime alive.
+  const alive = setInterval(() => {}, LONG)
+  try {
+    const fiber = Effect.runFork(
+      Command.runWith(graft, { version: version() })(args).pipe(
+        Effect.provideService(Stopping, signals.requests),
+        Effect.provideService(CliConfig.CliConfig, CliConfig.make({ builtIns })),
+        Effect.provideService(CliOutput.Presenter, presenter(json)),
+        Effect.provide(NodeServices.layer)
+      )
+    )
+    signals.attach(fiber)
+    const exit = await Effect.runPromise(Fiber.await(fiber))
+    return exitCode(exit, json, signals.asked)
+  } finally {
+    clearInterval(alive)
+    signals.unwatch()
+  }
+}
+
+const exitCode = (exit: Exit.Exit<void, unknown>, json: boolean, asked: number | undefined): number => {
+  if (Exit.isSuccess(exit)) return 0
+  if (Cause.hasInterruptsOnly(exit.cause)) {
+    process.stderr.write("stopped\n")
+    return asked ?? 130
+  }
+  const error = Cause.squash(exit.cause)
+  const problem = problemOf(error)
+  if (problem.tag === "ShowHelp") return 1 // has been presented
+  if (problem.tag === "Stopped") {
+    process.stderr.write(json ? errorText(problem, true) : `${problem.message}\n`)
+    return asked ?? 130
+  }
+  process.stderr.write(errorText(problem, json))
+  return 1
+}

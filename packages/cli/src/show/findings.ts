@@ -1,0 +1,22 @@
+/** What data and model look like before a run. */
+import type { OpenedModel } from "@graft/llama-loader"
+import type { DataReport } from "@graft/sft"
+import { whole } from "./quantities.ts"
+import type { Screen } from "./Screen.ts"
+
+export const showModel = (screen: Screen, model: OpenedModel): void => {
+  screen.say(`${screen.style.strong("model")}  ${model.description}`)
+  for (const note of model.notes) screen.say(`  ${screen.style.warning("note")}: ${note}`)
+  screen.event({ event: "Model", description: model.description, fingerprint: model.fingerprint, notes: model.notes })
+}
+
+export const showData = (screen: Screen, report: DataReport): void => {
+  const { rows, trainSequences, evaluationSequences, tokens, supervisedTokens, longestTokens } = report
+  const heldOut = evaluationSequences > 0 ? `, ${whole(evaluationSequences)} held out` : ""
+  screen.say(
+    `${screen.style.strong("data")}   ${whole(rows)} rows, ${whole(trainSequences)} to train on${heldOut}; ${whole(tokens)} tokens, ` +
+      `${whole(supervisedTokens)} of them learnt; the longest has ${whole(longestTokens)}`
+  )
+  for (const { message } of report.findings) screen.say(`  ${screen.style.warning("found")}: ${message}`)
+  screen.event({ event: "Data", ...report })
+}

@@ -1,0 +1,18 @@
+/** Colours, on a terminal only, and never where NO_COLOR (no-color.org) asks for none. */
+export interface Styles {
+  readonly bad: (text: string) => string
+  readonly warning: (text: string) => string
+  readonly good: (text: string) => string
+  readonly strong: (text: string) => string
+  readonly faint: (text: string) => string
+}
+const plain = (text: string): string => text
+const paint = (code: number) => (text: string) => `\x1b[${code}m${text}\x1b[0m`
+
+export const styled = (stream: { readonly isTTY?: boolean }): Styles => {
+  const { NO_COLOR, TERM } = process.env
+  const colour = stream.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb"
+  return colour
+    ? { bad: paint(31), warning: paint(33), good: paint(32), strong: paint(1), faint: paint(2) }
+    : { bad: plain, warning: plain, good: plain, strong: plain, faint: plain }
+}

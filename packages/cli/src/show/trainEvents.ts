@@ -1,0 +1,106 @@
+/** A run's events, drawn for people or given to machines. */
+import type { TrainEvent } from "@graft/core"
+import { memoryTable } from "./memoryTable.ts"
+import { peakMemory } from "./peakMemory.ts"
+import { bytes, count, duration, rate, whole } from "./quantities.ts"
+import type { Screen } from "./Screen.ts"
+
+type Of<Tag extends TrainEvent["_tag"]> = Extract<TrainEvent, { readonly _tag: Tag }>
+
+export const showPlan = (screen: Screen, plan: Of<"Plan">): void => {
+  const { style } = screen
+  const { steps, stepsPerEpoch, compute, trainableParameters, opsPerStep, overrides, parts, memory } = plan
+  screen.say(
+    `${style.strong("plan")}   ${whole(steps)} steps (${whole(stepsPerEpoch)} an epoch) in ${compute}, ${count(trainableParameters)} parameters trained`
+  )
+  screen.say(`  parts: ${parts.join(", ")}`)
+  const fused = overrides.map(({ op, implementation }) => `${op} (${implementation})`)
+  screen.say(`  ${whole(opsPerStep)} ops a step${fused.length > 0 ? `; fused: ${fused.join(", ")}` : ""}`)
+  screen.say(memoryTable(memory))
+  screen.event(machineEvent(plan))
+}
+
+/** Maps and class instances as plain JSON. */
+export const machineEvent = ({ _tag, ...event }: TrainEvent): Readonly<Record<string, unknown>> => ({
+  event: _tag,
+  ...event,
+  ...("memory" in event
+    ? {
+        memory: {
+          ...event.memory,
+          atPeak: Object.fromEntries(event.memory.atPeak),
+          byCategory: Object.fromEntries(event.memory.byCategory)
+        }
+      }
+    : {})
+})
+
+/** Share of the old mean that a new step's time leaves: some ten steps matter. */
+const MEMORY = 0.9
+const BAR = 24
+
+const bar = (share: number): string => {
+  const full = Math.floor(Math.min(1, share) * BAR)
+  return `${"█".repeat(full)}${"░".repeat(BAR - full)}`
+}
+/** About this many lines stay on a terminal; elsewhere each step is one. */
+const LINES = 20
+
+/** Draws one run. `loadBytes` is what a load has in all. */
+export const trainReporter = (screen: Screen, run: { readonly steps: number; readonly loadBytes: number }) => {
+  const { style } = screen
+  const { steps, loadBytes } = run
+  let last: Of<"Step"> | undefined
+  let stepSeconds: number | undefined
+  let firstEval: number | undefined
+
+  const line = ({ step, loss, gradNorm, learningRate, tokensPerSecond }: Of<"Step">): string =>
+    `step ${String(step).padStart(String(steps).length)}/${steps}  loss ${loss.toFixed(4)}  grad ${gradNorm.toFixed(3)}  ` +
+    `lr ${learningRate.toExponential(2)}  ${rate(tokensPerSecond)} tokens/s`
+  const live = (step: number, fraction: number): void => {
+    const done = step - 1 + fraction
+    const left = stepSeconds === undefined ? "" : `  ETA ${duration((steps - done) * stepSeconds)}`
+    const now = last === undefined ? "" : `  loss ${last.loss.toFixed(4)}  ${rate(last.tokensPerSecond)} tokens/s`
+    screen.live(`${bar(done / steps)} step ${step}/${steps} ${Math.round(100 * fraction)} %${now}${left}`)
+  }
+
+  return (event: TrainEvent): void => {
+    if (event._tag === "Plan") return showPlan(screen, event)
+    screen.event(machineEvent(event))
+    switch (event._tag) {
+      case "Load":
+        screen.live(`loading  ${bar(event.loadedBytes / loadBytes)} ${bytes(event.loadedBytes)}  ${event.path}`)
+        break
+      case "Resume":
+        screen.say(`resumed after step ${event.step}`)
+        break
+      case "Progress":
+        live(event.step, event.fraction)
+        break
+      case "Step": {
+        const seconds = event.tokens / event.tokensPerSecond
+        stepSeconds = stepSeconds === undefined ? seconds : MEMORY * stepSeconds + (1 - MEMORY) * seconds
+        last = event
+        if (!screen.terminal || event.step % Math.ceil(steps / LINES) === 0) screen.say(line(event))
+        if (event.step < steps) live(event.step + 1, 0)
+        break
+      }
+      case "Eval": {
+        firstEval ??= event.loss
+        const change = event.loss === firstEval ? "" : ` (${(event.loss - firstEval).toFixed(4)} since the start)`
+        const text = `held out  loss ${event.loss.toFixed(4)}  perplexity ${Math.exp(event.loss).toFixed(2)}${change}`
+        screen.say(`${style.strong(text)}  after step ${event.step}, ${whole(event.tokens)} tokens`)
+        break
+      }
+      case "Checkpoint":
+        screen.say(`saved     ${event.path} as of step ${event.step}`)
+        break
+      case "Done": {
+        const process = peakMemory()
+        const whole = process === undefined ? "" : `, the whole process ${bytes(process)}`
+        screen.say(`memory    planned ${bytes(event.plannedBytes)}, taken ${bytes(event.peakBytes)}${whole}`)
+        if (process !== undefined) screen.event({ event: "Memory", processPeakBytes: process })
+      }
+    }
+  }
+}

@@ -1,0 +1,91 @@
+/** A model with its adapter for evaluation and generation: services for the plan, then loaded onto the device. */
+import {
+  type ActivationDType,
+  Adapter,
+  type Assembly,
+  assemble,
+  Backend,
+  BadStack,
+  Dense,
+  Kernels,
+  LoadError,
+  type MemoryPlan,
+  ModelLoader,
+  makePart,
+  noAdapter,
+  type Overrides,
+  Scope
+} from "@graft/core"
+import { LlamaLoader, type OpenedModel } from "@graft/llama-loader"
+import { Lora } from "@graft/lora"
+import { Effect, Layer } from "effect"
+import type { BackendInput } from "../flags/modelFlags.ts"
+import { bytes } from "../show/quantities.ts"
+import type { Screen } from "../show/Screen.ts"
+import { backendLayer } from "./backendLayer.ts"
+import { denseDtype } from "./denseDtype.ts"
+import { loadBytes } from "./loadBytes.ts"
+
+const Unadapted = Layer.effect(
+  Adapter,
+  Effect.gen(function* () {
+    return { part: yield* makePart("no adapter", yield* ModelLoader), plan: noAdapter }
+  })
+)
+
+/** Backend, kernels, model and adapter of the flags. */
+export const assemblyLayer = (input: BackendInput & { readonly adapter: string | undefined }, model: OpenedModel) =>
+  Layer.unwrap(
+    Effect.map(Backend, (backend) => {
+      const dtype = denseDtype(model, computeOf(input, backend))
+      return (input.adapter === undefined ? Unadapted : Lora.layerFrom(input.adapter)).pipe(
+        Layer.provideMerge(LlamaLoader.layerOf(model, { denseDtype: dtype })),
+        Layer.provide(Dense.layerOf(dtype))
+      )
+    })
+  ).pipe(Layer.provideMerge(backendLayer(input)))
+
+const computeOf = (
+  { compute }: Pick<BackendInput, "compute">,
+  { multipliesBf16 }: { readonly multipliesBf16: boolean }
+): ActivationDType => compute ?? (multipliesBf16 ? "bf16" : "f32")
+
+/** What a memory plan is made from. */
+export const assemblyOf = Effect.fnUntraced(function* (input: Pick<BackendInput, "compute">) {
+  const [backend, kernels, model, adapter] = [yield* Backend, yield* Kernels, yield* ModelLoader, yield* Adapter]
+  const problem = adapter.plan.check(model.description, model.codec)
+  if (problem !== undefined) return yield* new BadStack({ message: problem })
+  const assembly: Assembly = { load: model.load, adapter: adapter.plan }
+  const engine: { readonly compute: ActivationDType; readonly overrides: Overrides } = {
+    compute: computeOf(input, backend),
+    overrides: kernels.overrides
+  }
+  return { backend, assembly, engine, description: model.description }
+})
+
+/** Opens the device with the planned memory and loads onto it; both go when the scope closes. */
+export const openAssembled = Effect.fnUntraced(function* (
+  screen: Screen,
+  backend: Backend["Service"],
+  assembly: Assembly,
+  { arenaBytes }: MemoryPlan
+) {
+  const queue = yield* backend.open(arenaBytes)
+  const scope = yield* Effect.acquireRelease(
+    Effect.sync(() => new Scope(queue, "weights")),
+    (owned) => Effect.sync(() => owned[Symbol.dispose]())
+  )
+  const total = loadBytes(backend.limits, assembly)
+  const loading = assemble(queue, scope, assembly)
+  let loaded = 0
+  for (;;) {
+    const next = yield* Effect.try({ try: () => loading.next(), catch: LoadError.from })
+    if (next.done === true) {
+      screen.live("")
+      return { queue, model: next.value.model }
+    }
+    loaded += next.value.bytes
+    yield* Effect.tryPromise({ try: () => queue.idle(), catch: LoadError.from })
+    screen.live(`loading ${Math.round((100 * loaded) / total)} %  ${bytes(loaded)}`)
+  }
+})

@@ -1,0 +1,74 @@
+/**
+ * From flags to a stack: the device is looked at, the model opened, the adapter checked against it, the rows read; then
+ * the layers stand, and the trainer's plan and run are functions of them. No weight is read here.
+ */
+import { AdamW, Backend, Dense } from "@graft/core"
+import { LlamaLoader, openModel } from "@graft/llama-loader"
+import { prepareData, Sft } from "@graft/sft"
+import { FolderStore, Trainer } from "@graft/trainer"
+import { Effect, Layer } from "effect"
+import type { TrainInput } from "../flags/trainFlags.ts"
+import { adapterLayer } from "./adapterLayer.ts"
+import { backendLayer } from "./backendLayer.ts"
+import { denseDtype } from "./denseDtype.ts"
+import { dataModelOf, templateOf } from "./textOfModel.ts"
+
+/** `store`: where the run is kept; a plan has none. */
+export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string) {
+  const device = backendLayer(input)
+  const model = yield* openModel(input.model)
+  const adapter = yield* adapterLayer(input, model)
+  // A typing mistake in a target should not have to wait for a million rows.
+  const early = adapter.pipe(Layer.provide(LlamaLoader.layerOf(model)), Layer.provide(Dense.layer))
+  yield* Effect.scoped(Layer.build(Layer.merge(early, device)))
+
+  const data = yield* prepareData(dataOptions(input), dataModelOf(model, yield* templateOf(model, input.chatTemplate)))
+  const steps = input.steps ?? Math.max(1, Math.ceil((input.epochs ?? 1) * data.stepsPerEpoch))
+  const trainer = Trainer.layer({
+    steps,
+    learningRate: input.learningRate ?? (input.full ? 2e-5 : 2e-4),
+    schedule: input.schedule,
+    warmup: input.warmup,
+    maxGradNorm: input.maxGradNorm,
+    seed: input.seed,
+    checkpointing: input.checkpointing,
+    ...(input.compute === undefined ? {} : { compute: input.compute }),
+    evalEvery: input.evalEvery,
+    saveEvery: input.saveEvery,
+    resume: input.resume
+  })
+  const optimizer = AdamW.layer({
+    beta1: input.adamBeta1,
+    beta2: input.adamBeta2,
+    epsilon: input.adamEpsilon,
+    weightDecay: input.weightDecay
+  })
+  const overDevice = Layer.unwrap(
+    Effect.map(Backend, (backend) => {
+      const dtype = denseDtype(model, input.compute ?? (backend.multipliesBf16 ? "bf16" : "f32"))
+      return trainer.pipe(
+        Layer.provide(optimizer),
+        Layer.provide(Sft.layerOf(data)),
+        Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
+        Layer.provideMerge(adapter),
+        Layer.provideMerge(LlamaLoader.layerOf(model, { denseDtype: dtype })),
+        Layer.provide(Dense.layerOf(dtype))
+      )
+    })
+  )
+  return { model, data, steps, stack: overDevice.pipe(Layer.provideMerge(device)) }
+})
+
+const dataOptions = (input: TrainInput) => ({
+  data: input.data,
+  ...(input.evalData.length === 0 ? {} : { evaluationData: input.evalData }),
+  evaluationFraction: input.evalFraction,
+  ...(input.maxLength === undefined ? {} : { maxLength: input.maxLength }),
+  lossOn: input.lossOn,
+  columns: input.column ?? {},
+  batchSize: input.batchSize,
+  gradAccumulationSteps: input.gradAccumulation,
+  packing: input.packing,
+  shuffle: input.shuffle,
+  seed: input.seed
+})

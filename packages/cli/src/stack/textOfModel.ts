@@ -1,0 +1,41 @@
+/** How a model reads and writes text: its tokenizer and its chat template, or the one that `--chat-template` names. */
+import { existsSync, readFileSync } from "node:fs"
+import type { OpenedModel } from "@graft/llama-loader"
+import { type ChatTemplate, jinjaTemplate, namedTemplate, templateNames } from "@graft/sft"
+import { Effect } from "effect"
+import { InvalidInput } from "../problems.ts"
+
+const named = (name: string) => templateNames.find((known) => known === name)
+
+/** The text of a special token, by its id. */
+const textOf = ({ tokenizer }: OpenedModel, id: number | undefined): string | undefined =>
+  [...(tokenizer?.specials ?? [])].find(([, special]) => special === id)?.[0]
+
+export const templateOf = (
+  model: OpenedModel,
+  given: string | undefined
+): Effect.Effect<ChatTemplate | undefined, InvalidInput> => {
+  if (given === undefined) return Effect.succeed(model.chatTemplate)
+  const tokens = { bosToken: textOf(model, model.tokenizer?.bosId), eosToken: textOf(model, model.tokenizer?.eosId) }
+  const name = named(given)
+  if (name !== undefined) return Effect.succeed(namedTemplate(name, tokens))
+  return existsSync(given)
+    ? Effect.try({
+        try: () => jinjaTemplate(readFileSync(given, "utf8"), tokens),
+        catch: (e) => new InvalidInput({ message: `--chat-template ${given}: ${e instanceof Error ? e.message : e}` })
+      })
+    : Effect.fail(
+        new InvalidInput({
+          message: `--chat-template ${given} is neither a file nor one of ${templateNames.join(", ")}`
+        })
+      )
+}
+
+/** What prepareData wants to know of a model. */
+export const dataModelOf = (model: OpenedModel, chatTemplate: ChatTemplate | undefined) => ({
+  tokenizer: model.tokenizer,
+  chatTemplate,
+  stopIds: model.stopIds,
+  vocabularySize: model.config.vocabularySize,
+  positions: model.config.maxPositions
+})

@@ -1,0 +1,2 @@
+import { Effect } from "effect"
+export const chat = (input: any) => Effect.sync(() => console.log(input))

@@ -1,0 +1,2 @@
+import { Effect } from "effect"
+export const evaluate = (input: any) => Effect.sync(() => console.log(input))

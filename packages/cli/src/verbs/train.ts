@@ -1,0 +1,73 @@
+/** `graft train`: a run, told as it goes, kept in a folder, ended gently by Ctrl-C. */
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+import { Adapter, Backend, ModelLoader, Trainer } from "@graft/core"
+import { Effect, Stream } from "effect"
+import type { TrainInput } from "../flags/trainFlags.ts"
+import { Stopped } from "../problems.ts"
+import { Stopping } from "../Stopping.ts"
+import { showData, showModel } from "../show/findings.ts"
+import { duration } from "../show/quantities.ts"
+import { makeScreen, type Screen } from "../show/Screen.ts"
+import { trainReporter } from "../show/trainEvents.ts"
+import { loadBytes } from "../stack/loadBytes.ts"
+import { metricsFile } from "../stack/metricsFile.ts"
+import { prepareRun } from "../stack/prepareRun.ts"
+import { requireWritable } from "../stack/requireWritable.ts"
+
+const DEFAULT_OUT = "graft-adapter"
+
+export const train = Effect.fnUntraced(function* (input: TrainInput) {
+  const screen = makeScreen(input.json)
+  const out = input.out ?? DEFAULT_OUT
+  yield* requireWritable(out)
+  const { model, data, steps, stack } = yield* prepareRun(input, out)
+  showModel(screen, model)
+  showData(screen, data.report)
+  const earlier = existsSync(join(out, "state"))
+  if (earlier && !input.resume)
+    screen.say(`${screen.style.warning("note")}: this run replaces the one in ${out}; --resume goes on with it`)
+  if (!earlier && input.resume) screen.say(`there is no checkpoint in ${out} to go on from: a new run begins`)
+  yield* Effect.provide(run(screen, input, out, steps), stack)
+}, Effect.scoped)
+
+const run = Effect.fnUntraced(function* (screen: Screen, input: TrainInput, out: string, steps: number) {
+  const [trainer, backend, model, adapter] = [yield* Trainer, yield* Backend, yield* ModelLoader, yield* Adapter]
+  const wholeLoad = loadBytes(backend.limits, { load: model.load, adapter: adapter.plan })
+  const report = trainReporter(screen, { steps, loadBytes: wholeLoad })
+  const metrics = metricsFile(out)
+  const began = performance.now()
+  let loaded = 0
+  let open = false
+  let committed = 0
+  let interrupted = false
+
+  yield* (yield* Stopping).onFirst(() => {
+    // Until the model is there, there is nothing to save: the interruption is all.
+    if (loaded < wholeLoad) return false
+    screen.say("stopping: the adapter is saved as of the last step; once more to leave at once")
+    Effect.runFork(trainer.stop)
+    return true
+  })
+  yield* Stream.runForEach(trainer.run, (event) =>
+    Effect.gen(function* () {
+      if (event._tag === "Load") loaded = event.loadedBytes
+      if (event._tag === "Done") ({ interrupted, steps: committed } = event)
+      if (!open && (event._tag === "Resume" || event._tag === "Step")) {
+        yield* metrics.startAfter(event._tag === "Resume" ? event.step : 0)
+        open = true
+      }
+      if (event._tag === "Step") yield* metrics.add(event)
+      report(event)
+    })
+  )
+  if (interrupted) {
+    return yield* new Stopped({
+      message: `stopped after step ${committed} of ${steps}. ${out} holds the adapter as of it; the same command with --resume goes on`
+    })
+  }
+  screen.say(`done in   ${duration((performance.now() - began) / 1000)}. Each step stands in ${metrics.path}. Next:`)
+  const flag = input.full ? `--model ${out}` : `--model ${input.model} --adapter ${out}`
+  screen.say(`  graft generate ${flag} --prompt "…"`)
+  screen.say(`  graft eval ${flag} --data ${input.evalData[0] ?? input.data[0]}`)
+})
