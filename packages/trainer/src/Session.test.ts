@@ -1,0 +1,199 @@
+import assert from "node:assert/strict"
+import test from "node:test"
+import {
+  addInto,
+  Graph,
+  loadAtOnce,
+  type MakeOptimizer,
+  type MicroBatch,
+  type Queue,
+  ReferenceQueue,
+  supervisedIn
+} from "@graft/core"
+import {
+  assertClose,
+  assertSame,
+  fullTraining,
+  MiB,
+  runRecipe,
+  runSteps,
+  toyDocument,
+  toyLora,
+  toyMicro,
+  toyRecipe
+} from "@graft/testing"
+import { makeSession, type Recipe } from "./Session.ts"
+
+const backend = {
+  limits: new ReferenceQueue([0]).limits,
+  open: (bytes: ReadonlyArray<number>): Queue => new ReferenceQueue(bytes)
+}
+/** Puts the summed gradients where the parameters were, so that a test can read them. */
+const exposing: MakeOptimizer = (queue, _, ranges) => ({
+  pieces: [],
+  update: () => {
+    using g = new Graph(queue)
+    for (const { flat, gradients } of ranges) addInto(g, flat, gradients)
+  }
+})
+const gradientsAndLoss = async (recipe: Recipe, micro: ReadonlyArray<MicroBatch>) => {
+  const { losses, parameters } = await runRecipe(backend, { ...recipe, optimizer: exposing }, 1, micro)
+  return { loss: losses[0]!, gradients: parameters }
+}
+const documents = [toyDocument(0), toyDocument(1, 7), toyDocument(2, 12, 4), toyDocument(3, 5)]
+
+for (const [title, given] of [
+  ["LoRA with dropout", { adapter: toyLora({ dropout: 0.2 }) }],
+  ["full training", { adapter: fullTraining }],
+  ["full training, untied", { adapter: fullTraining, model: { tied: false } }]
+] as const) {
+  test(`${title}: any split into micro-batches, any packing and recomputation give one loss and gradient`, async () => {
+    const whole = await gradientsAndLoss(toyRecipe(given), [documents])
+    const splits: ReadonlyArray<ReadonlyArray<MicroBatch>> = [
+      documents.map((d) => [d]),
+      [documents.toReversed()],
+      [documents.slice(0, 1), documents.slice(1)],
+      [documents.slice(2), documents.slice(0, 2)]
+    ]
+    for (const [i, micro] of splits.entries()) {
+      for (const checkpointing of [false, true]) {
+        const { loss, gradients } = await gradientsAndLoss(toyRecipe({ ...given, checkpointing }), micro)
+        assert.ok(Math.abs(loss - whole.loss) < 1e-6 * whole.loss, `split ${i}: loss ${loss}, wanted ${whole.loss}`)
+        for (const [j, d] of gradients.entries()) assertClose(d, whole.gradients[j]!, 1e-5, `split ${i}, gradient ${j}`)
+      }
+    }
+  })
+}
+test("a loss is the mean over supervised tokens of the whole accumulated batch", async () => {
+  const each = await Promise.all(documents.map((d) => gradientsAndLoss(toyRecipe(), [[d]])))
+  const { loss } = await gradientsAndLoss(toyRecipe(), [documents.slice(0, 3), documents.slice(3)])
+  const tokens = documents.map((d) => supervisedIn([d]))
+  const mean = each.reduce((sum, { loss: one }, i) => sum + one * tokens[i]!, 0) / tokens.reduce((a, b) => a + b)
+  assert.ok(Math.abs(loss - mean) < 1e-6 * mean, `${loss} ${mean}`)
+})
+test("full training learns a toy by heart, every tensor of it", async () => {
+  const queue = new ReferenceQueue([4 * MiB])
+  const session = loadAtOnce(makeSession(queue, toyRecipe({ adapter: fullTraining, model: { tied: false } })))
+  const before = await session.read()
+  assert.deepEqual(
+    before.map(({ path }) => path).filter((path) => !path.includes("layers")),
+    ["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"].sort(
+      (a, b) => before.findIndex(({ path }) => path === a) - before.findIndex(({ path }) => path === b)
+    )
+  )
+  assert.equal(before.length, 3 + 2 * 9)
+  const { losses } = await runSteps(queue, session, 60)
+  assert.ok(losses.at(-1)! < 0.1 * losses[0]!, `the loss goes from ${losses[0]} to ${losses.at(-1)}`)
+  for (const [i, { path, values }] of (await session.read()).entries())
+    assert.notDeepEqual(values, before[i]!.values, `${path} was trained`)
+  session[Symbol.dispose]()
+  await queue.close()
+})
+test("bf16 follows f32", async () => {
+  const [f32, bf16] = await Promise.all(
+    (["f32", "bf16"] as const).map((compute) => runRecipe(backend, toyRecipe({ compute, adapter: fullTraining }), 10))
+  )
+  assertClose(bf16!.losses, f32!.losses, 0.02, "losses")
+  assert.notDeepEqual(bf16!.losses, f32!.losses)
+})
+test("a step whose gradient is not finite changes nothing and does not count", async () => {
+  const queue = new ReferenceQueue([4 * MiB])
+  const session = loadAtOnce(makeSession(queue, toyRecipe()))
+  await runSteps(queue, session, 2)
+  const poisoned = session.parameters.entries[0]![1]
+  const values = await queue.read(poisoned)
+  const state = async () =>
+    Promise.all(session.pieces.map(async ({ name, read }) => [name, [...(await read())]] as const))
+  queue.upload(poisoned, () => values.map((v, i) => (i === 3 ? Infinity : v)))
+  const before = await state()
+  await runSteps(queue, session, 1, toyMicro, 3)
+  const control = await session.control()
+  assert.deepEqual([control[0], control[1], control[2]], [0, 0, 2], "factor, finite, steps applied")
+  assert.ok(!Number.isFinite(control[3]))
+  const notControl = (of: typeof before) => of.filter(([name]) => name !== "control")
+  assert.deepEqual(notControl(await state()), notControl(before))
+  queue.upload(poisoned, () => values)
+  const { losses } = await runSteps(queue, session, 1, toyMicro, 4)
+  assert.ok(Number.isFinite(losses[0]))
+  assert.equal((await session.control())[2], 3)
+  session[Symbol.dispose]()
+  await queue.close()
+})
+test("the gradient is clipped by its global norm, which is reported unclipped", async () => {
+  const run = async (maxGradNorm: number) => {
+    const queue = new ReferenceQueue([4 * MiB])
+    const session = loadAtOnce(makeSession(queue, toyRecipe({ maxGradNorm })))
+    const { norms } = await runSteps(queue, session, 1)
+    const control = await session.control()
+    session[Symbol.dispose]()
+    await queue.close()
+    return { norm: norms[0]!, factor: control[0]! }
+  }
+  const { gradients } = await gradientsAndLoss(toyRecipe(), toyMicro)
+  const tokens = toyMicro.reduce((n, micro) => n + supervisedIn(micro), 0)
+  const norm = Math.sqrt(gradients.reduce((sum, d) => sum + d.reduce((s, v) => s + v * v, 0), 0)) / tokens
+  const [off, wide, tight] = [await run(0), await run(2 * norm), await run(norm / 4)]
+  for (const found of [off, wide, tight]) assert.ok(Math.abs(found.norm - norm) < 1e-5 * norm, `${found.norm} ${norm}`)
+  assertClose([off.factor, wide.factor, tight.factor], [1 / tokens, 1 / tokens, 0.25 / tokens], 1e-4, "factors")
+})
+test("gradients, tokens and loss pass the collective between backward and clipping", async () => {
+  const seen: Array<ReadonlyArray<number>> = []
+  const doubled = toyRecipe({
+    allReduce: (queue, tensors) => {
+      seen.push(tensors.map((t) => t.size))
+      using g = new Graph(queue)
+      for (const t of tensors) addInto(g, t, t, { accumulate: true }) // as two equal processes would
+    }
+  })
+  const [alone, together] = [await runRecipe(backend, toyRecipe(), 3), await runRecipe(backend, doubled, 3)]
+  assert.equal(seen.length, 2 * 1 + 3, "once a step, also in the plan of each shape")
+  assertClose(together.losses, alone.losses, 1e-6, "mean losses")
+  assertClose(together.norms, alone.norms, 1e-5, "norms of the mean gradient")
+})
+test("an evaluation is the summed loss of its documents, without dropout", async () => {
+  const queue = new ReferenceQueue([4 * MiB])
+  const session = loadAtOnce(makeSession(queue, toyRecipe({ adapter: toyLora({ dropout: 0.5 }) })))
+  const losses: Array<Promise<Float32Array>> = []
+  for (const documentsOfOne of [[documents[0]!], [documents[1]!], [documents[0]!, documents[1]!]])
+    session.evaluate(documentsOfOne, (loss) => losses.push(queue.read(loss)))
+  const [one, two, both] = (await Promise.all(losses)).map(([v]) => v!)
+  assert.ok(Math.abs(one! + two! - both!) < 1e-5 * both!, `${one} ${two} ${both}`)
+  session[Symbol.dispose]()
+  assert.equal(queue.allocator.liveBytes, 0)
+  await queue.close()
+})
+test("pieces are all of a session: another one goes on bit by bit", async () => {
+  const recipe = toyRecipe({ adapter: toyLora({ dropout: 0.1 }) })
+  const queue = new ReferenceQueue([4 * MiB])
+  const [first, second] = [loadAtOnce(makeSession(queue, recipe)), loadAtOnce(makeSession(queue, recipe))]
+  await runSteps(queue, first, 3)
+  assert.equal(new Set(first.pieces.map(({ name }) => name)).size, first.pieces.length)
+  for (const [i, piece] of first.pieces.entries()) {
+    const bytes = await piece.read()
+    assert.equal(bytes.byteLength, piece.bytes)
+    second.pieces[i]!.write(() => bytes)
+  }
+  const [a, b] = [await runSteps(queue, first, 3, toyMicro, 4), await runSteps(queue, second, 3, toyMicro, 4)]
+  assertSame(b.losses, a.losses, "losses")
+  for (const [i, values] of b.parameters.entries()) assertSame(values, a.parameters[i]!, `parameter ${i}`)
+  for (const session of [first, second]) session[Symbol.dispose]()
+  await queue.close()
+})
+test("a residency is entered and left around each layer, forwards and backwards, once a pass", async () => {
+  for (const checkpointing of [false, true]) {
+    const queue = new ReferenceQueue([4 * MiB])
+    const session = loadAtOnce(makeSession(queue, toyRecipe({ checkpointing })))
+    const log: Array<string> = []
+    session.residency = {
+      enter: (layer) => log.push(`+${layer.at(-1)}`),
+      leave: (layer) => log.push(`-${layer.at(-1)}`)
+    }
+    session.step(1, [[documents[0]!]], 0.01, () => {})
+    assert.deepEqual(log, ["+0", "-0", "+1", "-1", "+1", "-1", "+0", "-0"])
+    log.length = 0
+    session.evaluate([documents[0]!], () => {})
+    assert.deepEqual(log, ["+0", "-0", "+1", "-1"])
+    session[Symbol.dispose]()
+    await queue.close()
+  }
+})
