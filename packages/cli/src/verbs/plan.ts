@@ -1,5 +1,5 @@
 /** `graft plan`: what the same flags would take as a run. */
-import { Backend, Trainer } from "@graft/core"
+import { Trainer } from "@graft/core"
 import { Effect } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { showData, showModel } from "../show/findings.ts"
