@@ -50,9 +50,10 @@ export class NotFinite extends Schema.TaggedError<NotFinite>()("NotFinite", {
   step: Schema.Number,
   loss: Schema.Number,
   gradNorm: Schema.Number,
-  samples: Schema.Array(Schema.Number)
+  /** The rows of the step's batches, as their data set names them. */
+  rows: Schema.Array(Schema.String)
 }) {
   override get message(): string {
-    return `step ${this.step}: loss ${this.loss}, gradient norm ${this.gradNorm}, in rows ${this.samples.join(", ")} of the data; the update was not applied. Lower the learning rate, or look at these rows`
+    return `step ${this.step}: loss ${this.loss}, gradient norm ${this.gradNorm}, in ${this.rows.join(", ")}; the update was not applied. Lower the learning rate, or look at these rows`
   }
 }

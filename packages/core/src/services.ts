@@ -84,10 +84,14 @@ export class Dataset extends Context.Service<
     readonly stepsPerEpoch: number
     /** The micro-batches of optimiser step `step`, from 1. */
     readonly batches: (step: number) => ReadonlyArray<MicroBatch>
+    /** The distinct micro-batches of steps 1 … steps by the lengths of their documents: what their memory depends on. */
+    readonly shapes: (steps: number) => ReadonlyArray<ReadonlyArray<number>>
     /** Held-out micro-batches. */
     readonly evaluation: ReadonlyArray<MicroBatch>
     /** Names the rows, so that a run can tell whether it goes on with the same data. */
     readonly fingerprint: string
+    /** Where a row was read, for messages; left out: by number. */
+    readonly nameOf?: (sample: number) => string
   }
 >()("@graft/core/Dataset") {}
 

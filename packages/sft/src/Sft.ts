@@ -3,11 +3,14 @@ import { type BadOptions, Dataset, ModelLoader, makePart } from "@graft/core"
 import { Effect, Layer } from "effect"
 import type { DataError } from "./DataError.ts"
 import type { DataModel } from "./DataModel.ts"
+import { showPlace } from "./Place.ts"
 import { type PreparedData, prepareData } from "./prepareData.ts"
 import type { SftOptions } from "./SftOptions.ts"
 
 /** How the model reads text: its tokenizer, its chat template, and the tokens that end its answers. */
 export type TextOfModel = Pick<DataModel, "tokenizer" | "chatTemplate" | "stopIds">
+
+const asDataset = (data: PreparedData) => ({ ...data, nameOf: (sample: number) => showPlace(data.placeOf(sample)) })
 
 /**
  * @example
@@ -25,13 +28,13 @@ export const Sft = {
         const model = yield* ModelLoader
         const { vocabularySize, maxPositions } = model.description
         const data = yield* prepareData(options, { ...text, vocabularySize, positions: maxPositions })
-        return { ...data, part: yield* makePart("sft", model) }
+        return { ...asDataset(data), part: yield* makePart("sft", model) }
       })
     ),
   /** Data that has been prepared already, for whoever wants to see its report first. */
   layerOf: (data: PreparedData): Layer.Layer<Dataset> =>
     Layer.effect(
       Dataset,
-      Effect.map(makePart("sft"), (part) => ({ ...data, part }))
+      Effect.map(makePart("sft"), (part) => ({ ...asDataset(data), part }))
     )
 }

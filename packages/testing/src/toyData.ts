@@ -1,5 +1,5 @@
 /** Documents that a toy learns in a few steps, and a dataset of them. */
-import { Dataset, type Document, type MicroBatch, makePart } from "@graft/core"
+import { Dataset, type Document, type MicroBatch, makePart, shapesOf } from "@graft/core"
 import { Effect, Layer } from "effect"
 import { toySizes } from "./toyModel.ts"
 
@@ -29,6 +29,9 @@ export const ToyDataset = {
   layer: (given: Partial<ToyData> = {}): Layer.Layer<Dataset> =>
     Layer.effect(
       Dataset,
-      Effect.map(makePart("toy data"), (part) => ({ part, ...toyData, ...given }))
+      Effect.map(makePart("toy data"), (part) => {
+        const data = { ...toyData, ...given }
+        return { part, ...data, shapes: shapesOf(data.batches) }
+      })
     )
 }

@@ -29,11 +29,10 @@ export const FolderStore = {
         const fs = yield* FileSystem.FileSystem
         const path = yield* Path.Path
         const part = yield* makePart("folder store")
+        const fail = (where: string, problem: string) =>
+          new CheckpointError({ path: where, message: `${where}: ${problem}` })
         const at = <A, E extends { readonly message: string }>(where: string, effect: Effect.Effect<A, E>) =>
-          Effect.mapError(
-            effect,
-            (e) => new CheckpointError({ path: where, message: `${e.message}; nothing was replaced` })
-          )
+          Effect.mapError(effect, (e) => fail(where, e.message))
 
         const writeSynced = (file: string, bytes: Uint8Array) =>
           Effect.scoped(
@@ -46,11 +45,12 @@ export const FolderStore = {
         const syncFolder = (name: string) =>
           Effect.scoped(Effect.flatMap(fs.open(name, { flag: "r" }), (handle) => handle.sync))
 
+        const next = path.join(folder, `.${STATE}.next`)
+        const temporary = (name: string) => path.join(folder, `.${name}.next`)
         const save: CheckpointStore["save"] = ({ step, fingerprint, files, pieces }) =>
           at(
             folder,
             Effect.gen(function* () {
-              const next = path.join(folder, `.${STATE}.next`)
               const state = path.join(folder, STATE)
               yield* fs.remove(next, { recursive: true, force: true })
               yield* fs.makeDirectory(next, { recursive: true })
@@ -68,12 +68,13 @@ export const FolderStore = {
                 null,
                 2
               )
-              yield* writeSynced(path.join(next, "state.json"), new TextEncoder().encode(manifest))
-              for (const file of files) yield* writeSynced(path.join(folder, `.${file.name}.next`), file.bytes)
+              for (const file of files) yield* writeSynced(temporary(file.name), file.bytes)
+              // What has a manifest is whole: a run that was killed here goes on from it.
+              yield* writeSynced(path.join(next, "state.json.next"), new TextEncoder().encode(manifest))
+              yield* fs.rename(path.join(next, "state.json.next"), path.join(next, "state.json"))
               yield* syncFolder(next)
               // From here on only names change.
-              for (const file of files)
-                yield* fs.rename(path.join(folder, `.${file.name}.next`), path.join(folder, file.name))
+              for (const file of files) yield* fs.rename(temporary(file.name), path.join(folder, file.name))
               const before = path.join(folder, `.${STATE}.before`)
               yield* fs.remove(before, { recursive: true, force: true })
               if (yield* fs.exists(state)) yield* fs.rename(state, before)
@@ -81,13 +82,20 @@ export const FolderStore = {
               yield* syncFolder(folder)
               yield* fs.remove(before, { recursive: true, force: true })
               return folder
-            })
+            }).pipe(
+              Effect.tapError(() =>
+                Effect.forEach(
+                  [next, ...files.map(({ name }) => temporary(name))],
+                  (name) => Effect.ignore(fs.remove(name, { recursive: true, force: true })),
+                  { discard: true }
+                )
+              )
+            )
           )
 
         const restore: CheckpointStore["restore"] = (fingerprint, pieces) =>
           Effect.gen(function* () {
             const candidates = [STATE, `.${STATE}.next`, `.${STATE}.before`].map((name) => path.join(folder, name))
-            const fail = (where: string, problem: string) => new CheckpointError({ path: where, message: problem })
             for (const state of candidates) {
               const file = path.join(state, "state.json")
               if (!(yield* at(file, fs.exists(file)))) continue

@@ -27,7 +27,7 @@ import {
   withDefault
 } from "@graft/core"
 import { Deferred, Effect, Queue as EventQueue, Layer, Schema, Stream } from "effect"
-import { planOf } from "./plan.ts"
+import { blankDocument, planOf } from "./plan.ts"
 import { dataProblem, train } from "./runTraining.ts"
 import type { Recipe } from "./Session.ts"
 
@@ -88,9 +88,8 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
     if (unused.length > 0) return yield* new UnusedParts({ unused })
     const { steps } = options
     const { stepsPerEpoch, evaluation } = dataset
-    const micro = Array.from({ length: Math.min(steps, 2 * stepsPerEpoch) }, (_, i) => dataset.batches(i + 1)).flat()
-    const message =
-      adapter.plan.check(model.description, model.codec) ?? dataProblem(model.description, [...micro, ...evaluation])
+    const micro = dataset.shapes(steps).map((lengths) => lengths.map(blankDocument))
+    const message = adapter.plan.check(model.description, model.codec) ?? dataProblem(model.description, evaluation)
     if (message !== undefined) return yield* new BadStack({ message })
     const { memory, trainableParameters, ops } = yield* Effect.try({
       try: () => planOf(backend.limits, recipe, micro, evaluation),

@@ -4,6 +4,7 @@
  */
 import {
   type Backend,
+  BadStack,
   type CheckpointError,
   type CheckpointStore,
   type Dataset,
@@ -66,12 +67,15 @@ const loadSession = Effect.fnUntraced(function* (queue: Queue, recipe: Recipe, e
   }
 })
 
+const asBadStack = (cause: unknown): BadStack =>
+  cause instanceof BadStack ? cause : new BadStack({ message: cause instanceof Error ? cause.message : String(cause) })
+
 const POLL = 200 // milliseconds between looks at the progress of a step
 const waitFor = <A>(promise: () => Promise<A>) => Effect.tryPromise({ try: promise, catch: DeviceError.from })
 
 export const train = Effect.fnUntraced(function* (
   run: Run
-): Effect.fn.Return<void, OutOfMemory | LoadError | DeviceError | NotFinite | CheckpointError, Scope.Scope> {
+): Effect.fn.Return<void, BadStack | OutOfMemory | LoadError | DeviceError | NotFinite | CheckpointError, Scope.Scope> {
   const { options, recipe, dataset, store, stopped, fingerprint, memory, emit } = run
   const { steps, evalEvery, saveEvery } = options
   const queue = yield* run.backend.open(memory.arenaBytes)
@@ -89,9 +93,14 @@ export const train = Effect.fnUntraced(function* (
   const warmupSteps = options.warmup < 1 ? Math.round(options.warmup * steps) : options.warmup
   const rateAt = (step: number) => learningRateAt({ ...options, kind: options.schedule, warmupSteps }, step)
 
+  const nameOf = dataset.nameOf ?? ((sample: number) => `row ${sample}`)
+  const rowsOf = (micro: ReadonlyArray<MicroBatch>) => micro.flat().map(({ sample }) => nameOf(sample))
+
   /** Enqueues a whole step; its scalars come when it has run. */
   const enqueue = (step: number) => {
     const micro = dataset.batches(step)
+    const problem = dataProblem(session.model.description, micro)
+    if (problem !== undefined) throw new BadStack({ message: problem })
     const from = queue.progress.submitted
     let scalars: Promise<ReadonlyArray<Float32Array>> = Promise.resolve([])
     session.step(step, micro, rateAt(step), ({ loss, tokens, control }) => {
@@ -100,6 +109,7 @@ export const train = Effect.fnUntraced(function* (
     scalars.catch(() => {}) // whoever awaits it reports it
     return { step, micro, scalars, from, until: queue.progress.submitted }
   }
+  const begin = (step: number) => Effect.try({ try: () => enqueue(step), catch: asBadStack })
   const telling = ({ step, from, until }: ReturnType<typeof enqueue>): Effect.Effect<never> =>
     Effect.forever(
       Effect.andThen(
@@ -137,10 +147,10 @@ export const train = Effect.fnUntraced(function* (
   let ahead: ReturnType<typeof enqueue> | undefined
   let since = performance.now()
   while (committed < steps && !(yield* Deferred.isDone(stopped))) {
-    const now = ahead ?? enqueue(committed + 1)
+    const now = ahead ?? (yield* begin(committed + 1))
     const { step, micro } = now
     const pause = isDue(step, evalEvery) || isDue(step, saveEvery)
-    ahead = step < steps && !pause ? enqueue(step + 1) : undefined // one step runs ahead
+    ahead = step < steps && !pause ? yield* begin(step + 1) : undefined // one step runs ahead
     const scalars = yield* orStopped(
       Effect.raceFirst(
         waitFor(() => now.scalars),
@@ -153,7 +163,7 @@ export const train = Effect.fnUntraced(function* (
     const gradNorm = control[3]!
     if (control[1] === 0 || !Number.isFinite(meanLoss)) {
       queue.cancel()
-      return yield* new NotFinite({ step, loss: meanLoss, gradNorm, samples: micro.flat().map((d) => d.sample) })
+      return yield* new NotFinite({ step, loss: meanLoss, gradNorm, rows: rowsOf(micro) })
     }
     committed = step
     const tokens = micro.reduce((n, documents) => n + tokensIn(documents), 0)
