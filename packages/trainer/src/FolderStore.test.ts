@@ -205,7 +205,6 @@ test("a full disk is an error that names the folder; the old checkpoint stays, n
       await must(run(folder, (store) => store.save(checkpointAt(1))))
       let full = false
       // The disk is full from the write on; what only takes names away still works.
-      const { files } = failing(Number.POSITIVE_INFINITY, diskFull)
       const limited = Layer.effect(
         FileSystem.FileSystem,
         Effect.map(FileSystem.FileSystem, (fs): FileSystem.FileSystem => {
@@ -225,7 +224,7 @@ test("a full disk is an error that names the folder; the old checkpoint stays, n
               }))
           }
         })
-      ).pipe(Layer.provideMerge(files))
+      ).pipe(Layer.provideMerge(NodeServices.layer))
       const exit = await run(folder, (store) => store.save(checkpointAt(2)), limited)
       ended = Exit.isSuccess(exit)
       if (ended) return
