@@ -2,7 +2,7 @@
 import { Cpu } from "@graft/backend-cpu"
 import { type Backend, type Kernels, Reference } from "@graft/core"
 import { FusedKernels } from "@graft/fused-kernels"
-import { Effect, Layer } from "effect"
+import { Layer } from "effect"
 import type { BackendInput } from "../flags/modelFlags.ts"
 import { InvalidInput } from "../problems.ts"
 

@@ -2,7 +2,17 @@
  * A conversation on the device. Its keys and values stay; what is fed is only what came after them, in pieces of a few
  * sizes, so that memory can be planned for each.
  */
-import { type Assembly, assemble, type Limits, loadAtOnce, type MemoryPlan, MetaQueue, type Model, type Queue, Scope } from "@graft/core"
+import {
+  type Assembly,
+  assemble,
+  type Limits,
+  loadAtOnce,
+  type MemoryPlan,
+  MetaQueue,
+  type Model,
+  type Queue,
+  Scope
+} from "@graft/core"
 import { type Decoder, makeDecoder, type Sampling, sample } from "@graft/llama-loader"
 import type { Engine } from "./forwardPass.ts"
 

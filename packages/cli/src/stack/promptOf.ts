@@ -66,14 +66,16 @@ export const promptOf = Effect.fnUntraced(function* (input: GenerateInput, model
   if (input.ids !== undefined) return yield* idsOf(input.ids, model)
   yield* requireTokenizer(model)
   const prompt = input.prompt === "-" ? readFileSync(0, "utf8") : input.prompt
-  const said: ChatMessages = prompt === undefined ? yield* messagesOf(input.messages ?? "") : [{ role: "user", content: prompt }]
+  const said: ChatMessages =
+    prompt === undefined ? yield* messagesOf(input.messages ?? "") : [{ role: "user", content: prompt }]
   const ids = chat
     ? yield* encodeChat(model, yield* requireTemplate(model, input.chatTemplate), [
         ...(input.system === undefined ? [] : [{ role: "system", content: input.system }]),
         ...said
       ])
     : encodeText(model, prompt ?? "")
-  if (ids.length === 0) return yield* invalid("--prompt is empty, and the model puts no token before a text; say something")
+  if (ids.length === 0)
+    return yield* invalid("--prompt is empty, and the model puts no token before a text; say something")
   return ids
 })
 

@@ -1,2 +1,111 @@
-import { Effect } from "effect"
-export const doctor = (input: any) => Effect.sync(() => console.log(input))
+/** `graft doctor`: the machine, what it measures, and which backends would load. */
+import { cpus, release } from "node:os"
+import { Cpu, loadNative, type Native, nativePath } from "@graft/backend-cpu"
+import { Backend } from "@graft/core"
+import { Effect, Layer } from "effect"
+import type { DoctorInput } from "../commands/doctor.ts"
+import { bytes } from "../show/quantities.ts"
+import { makeScreen, type Screen } from "../show/Screen.ts"
+import { table } from "../show/table.ts"
+import { type GemmShape, measureGemm } from "../stack/measureGemm.ts"
+import { version } from "../version.ts"
+
+/** A row of a 7-billion Llama's attention and of its MLP, 512 tokens. */
+const SHAPES: ReadonlyArray<GemmShape> = [
+  { tokens: 512, in: 4096, out: 4096 },
+  { tokens: 512, in: 4096, out: 11008 }
+]
+const MILLISECONDS = 150
+
+const runtime = (): string => {
+  const { bun, deno } = process.versions
+  return bun !== undefined ? `Bun ${bun}` : deno !== undefined ? `Deno ${deno}` : `Node ${process.versions.node}`
+}
+
+export const doctor = Effect.fnUntraced(function* (input: DoctorInput) {
+  const screen = makeScreen(input.json)
+  const loaded = yield* Effect.result(
+    Effect.try({ try: loadNative, catch: (e) => (e instanceof Error ? e.message : String(e)) })
+  )
+  const native = loaded._tag === "Success" ? loaded.success : undefined
+  const info = native?.info()
+  const facts = {
+    graft: version(),
+    runtime: runtime(),
+    system: `${process.platform}-${process.arch} ${release()}`,
+    processor: info?.model ?? cpus()[0]?.model ?? "unknown",
+    cores: info?.cores ?? cpus().length,
+    memoryBytes: info?.memoryBytes ?? null,
+    isa: input.isa ?? info?.isa ?? null,
+    isas: info?.isas ?? []
+  }
+  const backends = [
+    loaded._tag === "Success"
+      ? { backend: "cpu", loads: true, detail: `native library ${nativePath()}` }
+      : { backend: "cpu", loads: false, detail: loaded.failure },
+    { backend: "reference", loads: true, detail: "TypeScript, slow, runs anywhere" }
+  ]
+  const { style } = screen
+  screen.say(`graft ${facts.graft} on ${facts.runtime}, ${facts.system}`)
+  screen.say(
+    `${facts.processor}: ${facts.cores} cores for this process${facts.memoryBytes === null ? "" : `, ${bytes(facts.memoryBytes)} of memory`}`
+  )
+  if (info !== undefined) screen.say(`instruction sets: ${info.isas.join(", ")}; used: ${facts.isa}`)
+  for (const { backend, loads, detail } of backends) {
+    screen.say(`backend ${backend}: ${loads ? style.good("loads") : style.bad("does not load")}, ${detail}`)
+  }
+  screen.event({ event: "Machine", ...facts, backends })
+  if (native !== undefined && !input.quick) yield* measure(screen, native, input)
+})
+
+/** The kind of peak of an instruction set: `f32.avx512` serves avx512bf16 too. */
+const peakKind = (native: Native, format: "f32" | "bf16", isa: string): string | undefined =>
+  native
+    .info()
+    .peaks.filter((kind) => kind.startsWith(`${format}.`) && isa.startsWith(kind.slice(format.length + 1)))
+    .sort((a, b) => b.length - a.length)[0]
+
+const gflops = (perSecond: number): string => (perSecond / 1e9).toFixed(1)
+
+const measure = Effect.fnUntraced(function* (screen: Screen, native: Native, { threads, isa }: DoctorInput) {
+  const info = native.info()
+  const used = isa ?? info.isa
+  const all = threads ?? info.cores
+  const settle = Effect.sleep(0) // the measurements block: let the lines out first
+
+  for (const format of ["f32", "bf16"] as const) {
+    const kind = peakKind(native, format, used)
+    if (kind === undefined) continue
+    yield* settle
+    const [one, many] = [native.peak(kind, 1, MILLISECONDS), native.peak(kind, all, MILLISECONDS)]
+    screen.say(`peak ${format} in registers: ${gflops(one)} GFLOP/s on 1 thread, ${gflops(many)} on ${all}`)
+    screen.event({ event: "Peak", kind, threads: all, one, all: many })
+  }
+  yield* settle
+  const { read, copy } = native.bandwidth(all, MILLISECONDS)
+  screen.say(`memory: reads ${bytes(read)}/s, copies ${bytes(copy)}/s (reads and writes), ${all} threads`)
+  screen.event({ event: "Bandwidth", threads: all, read, copy })
+
+  const layer = Cpu.layer({ threads: all, isa: used })
+  const backend = yield* Effect.scoped(Effect.flatMap(Layer.build(layer), (c) => Effect.provideContext(Backend, c)))
+  const rows: Array<ReadonlyArray<string>> = [["multiply", "format", "GFLOP/s", "of the peak beside it"]]
+  for (const format of ["f32", "bf16"] as const) {
+    // Where bf16 is not multiplied, it is widened, and f32's peak is the ceiling.
+    const own = peakKind(native, format, used)
+    const kind = own ?? peakKind(native, "f32", used) ?? "f32.scalar"
+    for (const shape of SHAPES) {
+      const { rate, peak } = yield* measureGemm(backend, shape, format, () => native.peak(kind, all, MILLISECONDS))
+      const share = rate / peak
+      const name = `[${shape.tokens}, ${shape.in}] × [${shape.in}, ${shape.out}]`
+      rows.push([
+        name,
+        format,
+        gflops(rate),
+        `${(100 * share).toFixed(0)} % of ${gflops(peak)}${own === undefined ? " (f32's)" : ""}`
+      ])
+      screen.event({ event: "Gemm", ...shape, format, rate, peak, peakKind: kind, share })
+      screen.live(`${name} ${format}`)
+    }
+  }
+  screen.say(table(rows))
+})

@@ -53,7 +53,9 @@ const score = Effect.fnUntraced(function* (screen: Screen, input: EvalInput, dat
     yield* Effect.tryPromise({ try: () => scoreBatch(documents), catch: DeviceError.from })
     seen += tokensIn(documents)
     const perSecond = (1000 * seen) / (performance.now() - began)
-    screen.live(`batch ${i + 1} of ${batches.length}  loss ${(sum.loss / sum.tokens).toFixed(4)}  ${rate(perSecond)} tokens/s`)
+    screen.live(
+      `batch ${i + 1} of ${batches.length}  loss ${(sum.loss / sum.tokens).toFixed(4)}  ${rate(perSecond)} tokens/s`
+    )
   }
   const seconds = (performance.now() - began) / 1000
   const loss = sum.loss / sum.tokens

@@ -1,6 +1,12 @@
 /** `graft generate`: text from a prompt, shown as it is made. */
 import { DeviceError } from "@graft/core"
-import { generate as continueFrom, type OpenedModel, openModel, planGeneration, StreamDecoder } from "@graft/llama-loader"
+import {
+  generate as continueFrom,
+  type OpenedModel,
+  openModel,
+  planGeneration,
+  StreamDecoder
+} from "@graft/llama-loader"
 import { Effect, Stream } from "effect"
 import type { GenerateInput } from "../flags/generateFlags.ts"
 import { InvalidInput } from "../problems.ts"
