@@ -307,9 +307,9 @@ test("what cannot be trained on is refused by row", async () => {
   }
 })
 test("a data set that fails ends the run, it does not hang", async () => {
-  let calls = 0
+  let calls = 0 // the plan goes through all 50 steps
   const batches = () => {
-    if (++calls > 4) throw new RangeError("the disk is gone")
+    if (++calls > 50 + 3) throw new RangeError("the disk is gone")
     return [[toyDocument(1)]]
   }
   const exit = await Effect.runPromiseExit(
