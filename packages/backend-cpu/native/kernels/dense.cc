@@ -9,7 +9,7 @@ namespace GRAFT_ISA {
 
 namespace {
 
-using namespace gemm;
+using namespace panels;
 
 GRAFT_INLINE Matrix matrixOf(const graft_weight* w, bool along) {
   return {w->storage[0].data, static_cast<DType>(w->storage[0].dtype), w->in, along};

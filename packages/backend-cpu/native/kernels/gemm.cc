@@ -10,7 +10,7 @@ namespace GRAFT_ISA {
 
 namespace {
 
-using namespace gemm;
+using namespace panels;
 
 struct GemmCall {
   int64_t m, k, n;

@@ -14,7 +14,7 @@ namespace GRAFT_ISA {
 
 namespace {
 
-using namespace gemm;
+using namespace panels;
 
 /** A row is read in pieces of this many columns. */
 constexpr int64_t pieceColumns = 4096;

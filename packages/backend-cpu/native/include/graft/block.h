@@ -5,18 +5,19 @@
 // `write` do the same for what is written. So the arithmetic is written once, for f32.
 #pragma once
 
-#include <graft/simd.h>
+#include <graft/exponential.h>
 
 namespace graft {
 namespace GRAFT_ISA {
 
-constexpr int64_t kBlock = 1024;
+constexpr int64_t kBlock = 512;
 /** Elements that one task should have at least; less costs more in waking a thread than it saves. */
 constexpr int64_t kGrain = 16384;
 
-/** Where a block is widened to: 4 KiB. */
+/** Where a block is widened to. The padding keeps buffers beside each other from lying a multiple of 4 KiB apart, which
+ * caches and store queues take for one address. */
 struct Buffer {
-  alignas(64) float data[kBlock];
+  alignas(64) float data[kBlock + 16];
 };
 
 template <class T>
@@ -44,6 +45,12 @@ template <class T>
   if (x.dtype == DType::f32) return x.as<const float>() + from;
   copyWidened(buffer.data, x, from, n);
   return buffer.data;
+}
+
+/** Asks for x[from … from + n) to be brought to the second-level cache. */
+GRAFT_INLINE void fetchRow(const Operand& x, int64_t from, int64_t n) {
+  const char* begin = x.as<const char>() + from * bytesOf(x.dtype);
+  for (int64_t i = 0; i < n * bytesOf(x.dtype); i += 64) __builtin_prefetch(begin + i, 0, 2);
 }
 
 /** Where to compute out[from … from + n); holds its present values if they are to be added to. */

@@ -18,7 +18,7 @@
 
 namespace graft {
 namespace GRAFT_ISA {
-namespace gemm {
+namespace panels {
 
 /** One side of a product: outputs are A's rows or B's columns. */
 struct Filler {
@@ -52,7 +52,6 @@ constexpr int64_t packedRowsBytes = int64_t{12} << 20;   // A as packed, in the 
 constexpr int64_t fewRows = 384;                         // so many rows repay packing B
 constexpr int64_t rowsOfTask = 1024;                     // tiles that wait in a worker's scratch
 constexpr int64_t columnBlockBytes = int64_t{64} << 10;  // a block of B, in the second-level cache
-constexpr int64_t splitSumsBytes = int64_t{12} << 20;    // sums that wait in the shared scratch when k is split
 constexpr int64_t slackBytes = 256;                      // reads past the last panel
 
 /** The k slices of a product and where they lie. */
@@ -229,7 +228,7 @@ GRAFT_INLINE void runPass(const Pool& pool, Pass<Kind>& pass) {
 
 /** out[m, n] = finish(sum of terms); a product with nothing to sum finishes zeros. */
 template <class Kind>
-static void multiply(const Pool& pool, int64_t m, int64_t n, const Term* terms, int termCount, const Finish& finish) {
+static inline void multiply(const Pool& pool, int64_t m, int64_t n, const Term* terms, int termCount, const Finish& finish) {
   if (m <= 0 || n <= 0) return;
   Pass<Kind> pass{};
   pass.slices = slicesOf<Kind>(terms, termCount);
@@ -252,13 +251,14 @@ static void multiply(const Pool& pool, int64_t m, int64_t n, const Term* terms, 
   // packing B; and if they still are, k is split over passes and the sums wait in the scratch too.
   const int64_t room = static_cast<int64_t>(pool.sharedBytes) - slackBytes;
   const int64_t wanted = smaller(m, fewRows);
-  int64_t rows = packedRowsBytes / rowBytes;
+  int64_t rows = smaller(packedRowsBytes, room) / rowBytes;
   if (rows < wanted) rows = smaller(wanted, room / rowBytes);
   const bool split = rows < wanted;
   if (split) rows = wanted;
   rows = ceilDiv(m, ceilDiv(m, smaller(rows, m)));
 
   int64_t columns = n, slicesOfPass = slices;
+  const int64_t splitSumsBytes = room * 3 / 8 / 64 * 64;
   if (split) {
     columns = smaller(n, larger(tileWidth, splitSumsBytes / (4 * multipleUp(rows, tileRows)) / tileWidth * tileWidth));
     slicesOfPass = larger(1, (room - splitSumsBytes - slackBytes) / (rows * longest * 4));
@@ -375,7 +375,7 @@ static inline void finishOutput(const void* self, const float* sums, int64_t ld,
 }
 GRAFT_INLINE Finish finishOf(const Output& output) { return {&output, finishOutput}; }
 
-}  // namespace gemm
+}  // namespace panels
 }  // namespace GRAFT_ISA
 }  // namespace graft
 

@@ -11,7 +11,7 @@
 
 namespace graft {
 namespace GRAFT_ISA {
-namespace gemm {
+namespace panels {
 
 /** Tokens that one reading of W serves. */
 constexpr int64_t dotTokens = 4;
@@ -155,7 +155,7 @@ static inline void multiplyDot(const Pool& pool, int64_t tokens, int64_t n, int6
   });
 }
 
-}  // namespace gemm
+}  // namespace panels
 }  // namespace GRAFT_ISA
 }  // namespace graft
 

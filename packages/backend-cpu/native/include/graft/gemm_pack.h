@@ -6,14 +6,13 @@
 // bf16 operand costs nothing more on a machine without bf16 multiplies.
 #pragma once
 
-#include <graft/gemm_matrix.h>
 #include <graft/gemm_tile.h>
 
 #if !GRAFT_SCALAR
 
 namespace graft {
 namespace GRAFT_ISA {
-namespace gemm {
+namespace panels {
 
 /** How a storage format is read: floats, bf16 bits in the low half of each lane, or pairs of neighbours. */
 template <class T>
@@ -130,11 +129,11 @@ static void packAcross(uint32_t* dst, int64_t width, int64_t outputs, const type
           }
           v = readAcross<Kind, Source>(part, nextPart);
         }
-        // A vector that reaches past the panel's width spills into the next element, written after it.
-        if (j + lanes <= width || p + 1 < elements) {
+        // A vector that reaches past the panel's width spills into the next elements, written after it.
+        if (p * width + j + lanes <= elements * width) {
           storeWords(at + j, v);
         } else {
-          copyWords(at + j, v, width - j);
+          copyWords(at + j, v, smaller(lanes, width - j));
         }
       }
     }
@@ -167,34 +166,6 @@ static void pack(const Matrix& matrix, void* dst, int64_t width, int64_t first, 
   }
 }
 
-/** Output o, step p, in f32. */
-GRAFT_INLINE float elementOf(const Matrix& matrix, int64_t o, int64_t p) {
-  const int64_t at = matrix.along ? o * matrix.ld + p : p * matrix.ld + o;
-  if (matrix.dtype == DType::f32) return static_cast<const float*>(matrix.data)[at];
-  const uint32_t half = static_cast<const uint16_t*>(matrix.data)[at];
-  const Words one = Words{half};
-  return matrix.dtype == DType::bf16 ? widenBf16(one)[0] : widenF16(one)[0];
-}
-
-template <class Source>
-GRAFT_INLINE void copyRowAs(const void* from, float* dst, int64_t count) {
-  const typename Source::Type* p = static_cast<const typename Source::Type*>(from);
-  int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) store(dst + i, Source::floats(p + i));
-  if (i < count) copyWords(dst + i, readAlongPart<Singles, Read>(p + i, count - i), count - i);
-}
-/** dst[0, count) = steps [p0, p0 + count) of output o, in f32; the matrix lies along the reduction. */
-static inline void copyRow(const Matrix& matrix, float* dst, int64_t o, int64_t p0, int64_t count) {
-  const char* from = static_cast<const char*>(matrix.data) + (o * matrix.ld + p0) * bytesOf(matrix.dtype);
-  if (matrix.dtype == DType::f32) {
-    copyRowAs<Read<float>>(from, dst, count);
-  } else if (matrix.dtype == DType::bf16) {
-    copyRowAs<Read<BF16>>(from, dst, count);
-  } else {
-    copyRowAs<Read<F16>>(from, dst, count);
-  }
-}
-
 /** Brings a block's cache lines closer, to be packed next. */
 static inline void prefetchBlock(const Matrix& matrix, int64_t first, int64_t count, int64_t k0, int64_t k) {
   const int64_t bytes = bytesOf(matrix.dtype);
@@ -204,7 +175,7 @@ static inline void prefetchBlock(const Matrix& matrix, int64_t first, int64_t co
     for (int64_t c = 0; c < columns * bytes; c += 64) prefetch(at + c);
 }
 
-}  // namespace gemm
+}  // namespace panels
 }  // namespace GRAFT_ISA
 }  // namespace graft
 

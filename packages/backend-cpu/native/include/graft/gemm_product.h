@@ -7,7 +7,7 @@
 
 namespace graft {
 namespace GRAFT_ISA {
-namespace gemm {
+namespace panels {
 
 /** Up to so many rows of x take the dot path when both sides lie along k. */
 constexpr int64_t dotRowsAtMost = 4;
@@ -19,7 +19,7 @@ constexpr int64_t dotReductionAtLeast = 128;
 constexpr int64_t flipColumnsAtMost = 256;
 
 /** out (+)= scale * A[m, k] . B[k, n]; bf16 instructions where A is bf16 and the machine has them, else f32. */
-static void multiplyMatrices(const Pool& pool, const Output& out, int64_t m, int64_t n, int64_t k, const Matrix& a,
+static inline void multiplyMatrices(const Pool& pool, const Output& out, int64_t m, int64_t n, int64_t k, const Matrix& a,
                              const Matrix& b) {
   Output flipped = out;
   flipped.flipped = true;
@@ -54,7 +54,7 @@ static void multiplyMatrices(const Pool& pool, const Output& out, int64_t m, int
 }
 
 /** out (+)= scale * x[m, k] . W^T, or . W when `side.transposed`; x lies along k. */
-static void multiplyWeight(const Pool& pool, const Output& out, int64_t m, const Matrix& x, const WeightSide& side) {
+static inline void multiplyWeight(const Pool& pool, const Output& out, int64_t m, const Matrix& x, const WeightSide& side) {
   const int64_t n = side.transposed ? side.weight.in : side.weight.out;
   const int64_t k = side.transposed ? side.weight.out : side.weight.in;
   if (!side.transposed && m <= dotRowsAtMost && k >= dotReductionAtLeast && dotFits(pool, m, k)) {
@@ -72,7 +72,7 @@ static void multiplyWeight(const Pool& pool, const Output& out, int64_t m, const
   multiply<Singles>(pool, m, n, &term, 1, finishOf(out));
 }
 
-}  // namespace gemm
+}  // namespace panels
 }  // namespace GRAFT_ISA
 }  // namespace graft
 

@@ -11,7 +11,7 @@
 
 namespace graft {
 namespace GRAFT_ISA {
-namespace gemm {
+namespace panels {
 
 // Tile sizes: rows x vectors accumulators, the vectors of b and one of a must fit the registers (16 on AVX2, 32 elsewhere).
 #if GRAFT_LANES == 8
@@ -118,7 +118,7 @@ GRAFT_INLINE Tile<Kind> tileOf(int64_t rows) {
   }
 }
 
-}  // namespace gemm
+}  // namespace panels
 }  // namespace GRAFT_ISA
 }  // namespace graft
 

@@ -4,7 +4,7 @@
 // compiled for AVX2, as tests do) plain arithmetic takes its place, so that the code runs on any machine.
 #pragma once
 
-#include <graft/simd.h>
+#include <graft/gemm_matrix.h>
 
 #if !GRAFT_SCALAR
 
@@ -15,7 +15,7 @@
 
 namespace graft {
 namespace GRAFT_ISA {
-namespace gemm {
+namespace panels {
 
 constexpr int lanes = kLanes;
 #if GRAFT_PAIRS
@@ -29,10 +29,6 @@ using Words = U32;
 using Halves = U16;
 using WordsInMemory = uint32_t __attribute__((vector_size(4 * lanes), aligned(2), may_alias));
 using HalvesInMemory = uint16_t __attribute__((vector_size(2 * lanes), aligned(2), may_alias));
-
-GRAFT_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-GRAFT_INLINE int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
-GRAFT_INLINE constexpr int64_t multipleUp(int64_t a, int64_t b) { return ceilDiv(a, b) * b; }
 
 GRAFT_INLINE Floats loadFloats(const void* p) { return load(static_cast<const float*>(p)); }
 GRAFT_INLINE Words loadWords(const void* p) { return *static_cast<const WordsInMemory*>(p); }
@@ -129,7 +125,7 @@ GRAFT_INLINE void transpose(Words r[lanes]) {
 #endif
 }
 
-}  // namespace gemm
+}  // namespace panels
 }  // namespace GRAFT_ISA
 }  // namespace graft
 

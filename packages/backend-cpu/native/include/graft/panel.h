@@ -15,19 +15,11 @@
 #ifndef GRAFT_PANEL_H
 #define GRAFT_PANEL_H
 
-#include <stdint.h>
+#include "plugin.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/** One storage tensor; dtype codes 0 f32, 1 bf16, 2 f16, 3 i32, 4 i8, 5 u8; dimensions past the rank are 1. */
-typedef struct graft_operand {
-  void* data;
-  int32_t dtype;
-  int32_t rank;
-  int64_t shape[4];
-} graft_operand;
 
 /** W [out, in] as it lies in memory: the storage operands of one command, in the codec's own order. */
 typedef struct graft_weight {
@@ -37,7 +29,7 @@ typedef struct graft_weight {
   int64_t storage_count;
 } graft_weight;
 
-typedef struct graft_panel_source {
+struct graft_panel_source {
   /** sizeof(graft_panel_source) where the source was compiled; fields beyond it count as null. */
   uint32_t bytes;
   /** Tensors that the codec's storage has; 0 if that varies. */
@@ -77,7 +69,7 @@ typedef struct graft_panel_source {
 
   /** Asks for the storage of the block to be brought into the cache: called while another block is multiplied. */
   void (*prefetch)(const graft_weight* w, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
-} graft_panel_source;
+};
 
 #ifdef __cplusplus
 }

@@ -39,24 +39,36 @@ struct Heads {
   GRAFT_INLINE int64_t group() const { return ceilDiv(heads, kvHeads); }
 };
 
-/** visit(first, end) for each maximal range of query rows that no segment names, in order. */
-template <class Visit>
-GRAFT_INLINE void eachUnnamed(const Segments& segments, const Visit& visit) {
+/** [begin, begin + count) of the queries, or of the keys, of each segment. */
+struct Range {
+  int64_t begin, count;
+};
+GRAFT_INLINE auto queriesOf(const Segments& segments) {
+  return [=](int64_t index) { return Range{segments[index].query, segments[index].queries}; };
+}
+GRAFT_INLINE auto keysOf(const Segments& segments) {
+  // A segment without queries names no keys: nobody reads them.
+  return [=](int64_t index) { return Range{segments[index].key, segments[index].queries > 0 ? segments[index].keys : 0}; };
+}
+
+/** visit(first, end) for each maximal range of the rows [0, rows) that is in none of the `count` ranges, in order. */
+template <class RangeOf, class Visit>
+GRAFT_INLINE void eachUnnamed(int64_t rows, int64_t count, const RangeOf& rangeOf, const Visit& visit) {
   int64_t row = 0, hint = 0;
-  while (row < segments.tokens) {
-    // The next segment in line mostly begins right here; otherwise all are searched.
+  while (row < rows) {
+    // The next range in line mostly begins right here; otherwise all are searched.
     bool named = false;
-    int64_t next = segments.tokens;
-    for (int64_t step = 0; step < segments.count && !named; step++) {
-      const int64_t index = (hint + step) % segments.count;
-      const Segment s = segments[index];
-      if (s.queries == 0) continue;
-      if (s.query <= row && row < s.query + s.queries) {
-        row = s.query + s.queries;
+    int64_t next = rows;
+    for (int64_t step = 0; step < count && !named; step++) {
+      const int64_t index = (hint + step) % count;
+      const Range range = rangeOf(index);
+      if (range.count == 0) continue;
+      if (range.begin <= row && row < range.begin + range.count) {
+        row = range.begin + range.count;
         hint = index + 1;
         named = true;
-      } else if (s.query > row) {
-        next = smaller(next, s.query);
+      } else if (range.begin > row) {
+        next = smaller(next, range.begin);
       }
     }
     if (named) continue;
@@ -84,7 +96,7 @@ struct Rows {
 /** visit(rows, worker) in parallel for all rows of all segments, `together` rows a task. */
 template <class Visit>
 GRAFT_INLINE void eachRows(const Pool& pool, const Segments& segments, const Heads& heads, int64_t together, const Visit& visit) {
-  const auto tiles = [&](const Segment& s) { return ceilDiv(s.queries * heads.group(), together); };
+  const auto tiles = [&](const Segment& s) { return s.queries > 0 ? (s.queries * heads.group() - 1) / together + 1 : 0; };
   int64_t count = 0;
   for (int64_t i = 0; i < segments.count; i++) count += tiles(segments[i]) * heads.kvHeads;
   pool.parallel(count, [&](int64_t task, int worker) {
@@ -94,7 +106,8 @@ GRAFT_INLINE void eachRows(const Pool& pool, const Segments& segments, const Hea
     const int64_t c = left % heads.kvHeads, head = heads.first(c), group = heads.first(c + 1) - head;
     // The last rows see the most keys: they go first, so that no worker begins a long task at the end.
     const int64_t tile = tiles(segment) - 1 - left / heads.kvHeads, rows = segment.queries * group;
-    const Rows part{segment, c, head, group, smaller(rows, tile * together), smaller(rows, (tile + 1) * together)};
+    const int64_t begin = smaller(rows, tile * together);
+    const Rows part{segment, c, head, group, begin, begin + smaller(together, rows - begin)};
     if (part.begin < part.end) visit(part, worker);
   });
 }

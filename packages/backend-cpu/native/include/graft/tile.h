@@ -67,17 +67,18 @@ template <bool transposed>
 template <class Row>
 GRAFT_INLINE void packPanel(float* panel, int64_t n, int64_t lanes, float factor, const Row& row) {
   for (int64_t first = 0; first < kPanel; first += kLanes) {
-    const auto from = [&](int64_t lane) { return row(smaller(first + lane, lanes - 1)); };
+    decltype(row(0)) from[kLanes];
+    for (int64_t lane = 0; lane < kLanes; lane++) from[lane] = row(smaller(first + lane, lanes - 1));
     float* to = panel + first;
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
       F32 block[kLanes];
-      for (int lane = 0; lane < kLanes; lane++) block[lane] = factor * load(from(lane) + i);
+      for (int lane = 0; lane < kLanes; lane++) block[lane] = factor * load(from[lane] + i);
       transpose(block);
       for (int lane = 0; lane < kLanes; lane++) store(to + (i + lane) * kPanel, block[lane]);
     }
     for (; i < n; i++)
-      for (int lane = 0; lane < kLanes; lane++) to[i * kPanel + lane] = factor * widen(from(lane)[i]);
+      for (int lane = 0; lane < kLanes; lane++) to[i * kPanel + lane] = factor * widen(from[lane][i]);
   }
 }
 
@@ -86,6 +87,8 @@ template <class Row>
 GRAFT_INLINE void unpackPanel(const float* panel, int64_t n, int64_t lanes, const float* factors, const Row& row) {
   for (int64_t first = 0; first < lanes; first += kLanes) {
     const int64_t count = smaller<int64_t>(kLanes, lanes - first);
+    decltype(row(0)) to[kLanes];
+    for (int64_t lane = 0; lane < count; lane++) to[lane] = row(first + lane);
     const float* from = panel + first;
     const F32 factor = load(factors + first);
     int64_t i = 0;
@@ -93,10 +96,10 @@ GRAFT_INLINE void unpackPanel(const float* panel, int64_t n, int64_t lanes, cons
       F32 block[kLanes];
       for (int lane = 0; lane < kLanes; lane++) block[lane] = factor * load(from + (i + lane) * kPanel);
       transpose(block);
-      for (int64_t lane = 0; lane < count; lane++) store(row(first + lane) + i, block[lane]);
+      for (int64_t lane = 0; lane < count; lane++) store(to[lane] + i, block[lane]);
     }
     for (; i < n; i++)
-      for (int64_t lane = 0; lane < count; lane++) narrow(from[i * kPanel + lane] * factors[first + lane], row(first + lane) + i);
+      for (int64_t lane = 0; lane < count; lane++) narrow(from[i * kPanel + lane] * factors[first + lane], to[lane] + i);
   }
 }
 
