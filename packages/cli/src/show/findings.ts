@@ -1,6 +1,7 @@
 /** What data and model look like before a run. */
 import type { OpenedModel } from "@graft/llama-loader"
 import type { DataReport } from "@graft/sft"
+import { inFlags } from "../inFlags.ts"
 import { whole } from "./quantities.ts"
 import type { Screen } from "./Screen.ts"
 
@@ -17,6 +18,6 @@ export const showData = (screen: Screen, report: DataReport): void => {
     `${screen.style.strong("data")}   ${whole(rows)} rows, ${whole(trainSequences)} to train on${heldOut}; ${whole(tokens)} tokens, ` +
       `${whole(supervisedTokens)} of them learnt; the longest has ${whole(longestTokens)}`
   )
-  for (const { message } of report.findings) screen.say(`  ${screen.style.warning("found")}: ${message}`)
+  for (const { message } of report.findings) screen.say(`  ${screen.style.warning("found")}: ${inFlags(message)}`)
   screen.event({ event: "Data", ...report })
 }

@@ -11,7 +11,7 @@ export const showPlan = (screen: Screen, plan: Of<"Plan">): void => {
   const { style } = screen
   const { steps, stepsPerEpoch, compute, trainableParameters, opsPerStep, overrides, parts, memory } = plan
   screen.say(
-    `${style.strong("plan")}   ${whole(steps)} steps (${whole(stepsPerEpoch)} an epoch) in ${compute}, ${count(trainableParameters)} parameters trained`
+    `${style.strong("plan")}   ${whole(steps)} ${steps === 1 ? "step" : "steps"} (${whole(stepsPerEpoch)} an epoch) in ${compute}, ${count(trainableParameters)} parameters trained`
   )
   screen.say(`  parts: ${parts.join(", ")}`)
   const fused = overrides.map(({ op, implementation }) => `${op} (${implementation})`)

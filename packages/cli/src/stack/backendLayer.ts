@@ -1,6 +1,6 @@
 /** The device of `--backend`, with its kernels. */
 import { Cpu } from "@graft/backend-cpu"
-import { type Backend, type Kernels, Reference } from "@graft/core"
+import { Reference } from "@graft/core"
 import { FusedKernels } from "@graft/fused-kernels"
 import { Layer } from "effect"
 import type { BackendInput } from "../flags/modelFlags.ts"
@@ -20,7 +20,11 @@ export const backendLayer = ({ backend, threads, isa }: Pick<BackendInput, "back
   const options = { ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }) }
   const cpu = Cpu.layer(options).pipe(
     Layer.catchTag("NativeUnavailable", (e) =>
-      Layer.effectContext(new InvalidInput({ message: `${e.message}; or run slowly without it: --backend reference` }))
+      Layer.effectContext(
+        new InvalidInput({
+          message: isa === undefined ? `${e.message}; or run slowly without it: --backend reference` : e.message
+        })
+      )
     )
   )
   return FusedKernels.layer.pipe(Layer.provideMerge(cpu))
