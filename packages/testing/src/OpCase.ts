@@ -1,5 +1,14 @@
 /** One call of an op with the tensors that may be trained through it, and its forward and backward as one program. */
-import { type ActivationDType, Graph, type Overrides, type Queue, Scope, sizeOf, type Tensor } from "@graft/core"
+import {
+  type ActivationDType,
+  type DType,
+  Graph,
+  type Overrides,
+  type Queue,
+  Scope,
+  sizeOf,
+  type Tensor
+} from "@graft/core"
 import { gradientSink } from "@graft/trainer"
 import { randomValues, tensorOf } from "./tensorOf.ts"
 
@@ -18,6 +27,8 @@ export interface OpCase {
   /** Makes what is constant, and gives the call. */
   readonly prepare: (scope: Scope) => Apply
   readonly overrides?: Overrides
+  /** Storage dtypes that it needs besides f32 and i32. */
+  readonly needs?: ReadonlyArray<DType>
 }
 
 export interface Passes {

@@ -122,12 +122,13 @@ const block = (w: Weight, key: DropoutKey, a: Tensor, b: Tensor, gain: Tensor) =
 }
 
 export const coreOpCases: ReadonlyArray<OpCase> = [
-  ...(["f32", "bf16", "f16"] as const).map((dtype) =>
-    opCase(`linear, frozen ${dtype}`, [x], (scope) => {
+  ...(["f32", "bf16", "f16"] as const).map((dtype) => ({
+    ...opCase(`linear, frozen ${dtype}`, [x], (scope) => {
       const w = frozen(scope, 5, WIDTH, dtype)
       return (g, [t]) => linear(g, t!, w)
-    })
-  ),
+    }),
+    needs: [dtype]
+  })),
   opCase(
     "linear, trained",
     [x, parameter("w", 5, WIDTH)],

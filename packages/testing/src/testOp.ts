@@ -36,7 +36,7 @@ const settled = async ({ value, gradients }: ReturnType<typeof alone>) => [
 /** The op on one backend. */
 export const testOpOnBackend = (name: string, backend: BackendUnderTest, one: OpCase): void => {
   for (const activations of ["f32", "bf16"] as const) {
-    if (!hasDType(backend, activations)) continue
+    if (![activations, ...(one.needs ?? [])].every((dtype) => hasDType(backend, dtype))) continue
     test(`${name}: ${one.name} in ${activations}`, () => checkOp(backend, one, activations))
   }
 }

@@ -34,6 +34,7 @@ for (const [format, error] of [
       name: `int8 with ${format.name} from ${source}`,
       codec: int8Codec(format),
       source,
+      stores: ["i8", "u8"],
       error: error + rounding
     })
   }
