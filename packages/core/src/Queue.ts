@@ -4,6 +4,7 @@
  * are thrown at enqueue; errors of the outside world stick, and the next read reports them with the name of the op.
  */
 import { Allocator, type ArenaLayout, type Category, type Cell } from "./Allocator.ts"
+import { type Admitted, admits } from "./dtype.ts"
 import { narrow, widen } from "./reference/conversion.ts"
 import type { Tensor } from "./Tensor.ts"
 import type { SourceTensor } from "./TensorSource.ts"
@@ -20,6 +21,8 @@ export interface Kernel<P> {
   readonly outputs: number
   /** The names of the parameters in the order in which a native body gets them. */
   readonly fields: ReadonlyArray<keyof P & string>
+  /** The dtypes of its operands; those beyond the list may have any. */
+  readonly dtypes?: ReadonlyArray<Admitted>
   /** Outputs that are read too, whatever `params.accumulate` says. */
   readonly inPlace?: ReadonlyArray<number>
   /** What is wrong with these operands, if anything. */
@@ -115,7 +118,7 @@ export abstract class Queue {
   }
 
   enqueue<P>(kernel: Kernel<P>, operands: ReadonlyArray<Tensor>, params: P): void {
-    const problem = kernel.check?.(operands, params)
+    const problem = dtypeProblem(kernel.dtypes ?? [], operands) ?? kernel.check?.(operands, params)
     if (problem) {
       throw new TypeError(
         `${kernel.name}: ${problem}; operands ${operands.map((t) => `${t.name} ${t.dtype}[${t.shape}]`).join(", ")}`
@@ -181,6 +184,10 @@ export abstract class Queue {
 export const totalPeak = ({ limits, allocator }: Queue): number =>
   allocator.peaks.reduce((sum, bytes) => sum + bytes, limits.fixedBytes)
 
+const dtypeProblem = (dtypes: ReadonlyArray<Admitted>, operands: ReadonlyArray<Tensor>): string | undefined => {
+  const at = dtypes.findIndex((kind, i) => operands[i] === undefined || !admits(kind, operands[i].dtype))
+  return at < 0 ? undefined : `operand ${at} is not ${dtypes[at]}`
+}
 /** An error of the outside world while an op ran: I/O, a spill, a broken kernel. It sticks to its queue. */
 export class DeviceFault extends Error {
   readonly op: string

@@ -1,10 +1,9 @@
 /** A model with its adapter on a device: what training, evaluation and generation share. */
 import type { AdapterPlan } from "./Adapter.ts"
+import { denseKernels } from "./denseCodec.ts"
 import type { Loaded, Model } from "./Model.ts"
-import { addInto } from "./ops/rows.ts"
 import { ParameterArena } from "./ParameterArena.ts"
 import type { Queue } from "./Queue.ts"
-import { Graph } from "./Tape.ts"
 import { Scope, type Tensor } from "./Tensor.ts"
 
 /** A model and an adapter as functions of a queue: nothing here holds a buffer. */
@@ -35,6 +34,5 @@ const uploadAsF32 = (queue: Queue, t: Tensor, source: Parameters<Queue["uploadSo
   using temporary = new Scope(queue, "workspace")
   const raw = temporary.tensor([t.rows, t.columns], `${source.name} (${source.dtype})`, source.dtype)
   queue.uploadSource(raw, source)
-  using g = new Graph(queue)
-  addInto(g, t, raw)
+  queue.enqueue(denseKernels.dequantizeRows, [t, raw], { out: raw.rows, in: raw.columns, firstRow: 0 })
 }

@@ -8,3 +8,12 @@ export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, bf16: 2, f16: 
 
 /** The dtypes that an activation may have: what a recipe's `compute` chooses. */
 export type ActivationDType = "f32" | "bf16"
+
+/** What a kernel takes in one place: a dtype, or any of a kind. */
+export type Admitted = DType | "act" | "float" | "plain"
+const kinds: Readonly<Record<string, ReadonlyArray<DType>>> = {
+  act: ["f32", "bf16"],
+  float: ["f32", "bf16", "f16"],
+  plain: ["f32", "bf16", "i32"]
+}
+export const admits = (kind: Admitted, dtype: DType): boolean => kinds[kind]?.includes(dtype) ?? kind === dtype

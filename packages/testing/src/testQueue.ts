@@ -14,6 +14,7 @@ import {
   plainGemm,
   type Queue,
   Scope,
+  sumSquares,
   type Tensor
 } from "@graft/core"
 import { type BackendUnderTest, hasDType, MiB, onDevice } from "./BackendUnderTest.ts"
@@ -144,6 +145,17 @@ export const testQueue = (name: string, backend: BackendUnderTest): void => {
     assert.throws(() => scope.tensor([16 * MiB], "big"), /out of memory: weights wants/)
     assert.throws(() => scope.tensor([-1], "negative"), /is not a shape/)
     assertSame(await queue.read(full), randomValues(16, 2), "what was right still works")
+  })
+  check("operands of a dtype that a kernel does not take are refused, and too few of them", async (queue, scope) => {
+    const [f, i] = [randomTensor(scope, "f", [4], 1), tensorOf(scope, "i", [4], [1, 2, 3, 4], "i32")]
+    assert.throws(
+      () => queue.enqueue(add, [f, i, f], { scale: 1 }),
+      /^TypeError: add: operand 1 is not act; operands .* i i32\[4\]/
+    )
+    assert.throws(() => queue.enqueue(sumSquares, [f, i], { slot: 0 }), /sumSquares: operand 1 is not f32/)
+    assert.throws(() => queue.enqueue(add, [f, f], { scale: 1 }), /add: operand 2 is not act/)
+    queue.enqueue(fill, [i], { value: 7 })
+    assertSame(await queue.read(i), [7, 7, 7, 7], "integers are filled")
   })
   check("muted ops take no memory and do nothing", async (queue, scope) => {
     const t = randomTensor(scope, "t", [4], 1)

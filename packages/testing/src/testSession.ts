@@ -67,7 +67,9 @@ const recipes: ReadonlyArray<readonly [string, Parameters<typeof toyRecipe>[0]]>
   [
     "full training from bf16, with checkpoints, untied",
     { adapter: fullTraining, checkpointing: true, model: { tied: false, dtype: "bf16" } }
-  ]
+  ],
+  ["full training from f16", { adapter: fullTraining, model: { dtype: "f16" } }],
+  ["LoRA over f16", { model: { dtype: "f16" } }]
 ]
 export const testSession = (name: string, backend: BackendUnderTest): void => {
   const { limits } = backend

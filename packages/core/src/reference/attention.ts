@@ -69,6 +69,7 @@ export const attentionKernel: Kernel<AttentionSizes> = {
   name: "attention",
   outputs: 2,
   fields: FIELDS,
+  dtypes: ["act", "f32", "act", "act", "act", "i32"],
   workspaceBytes: workspaceBytes(2),
   check: check(2),
   reference: ([out, lse, q, k, v, segments], p, w) => {
@@ -88,6 +89,7 @@ export const attentionBackward: Kernel<AttentionSizes> = {
   name: "attentionBackward",
   outputs: 3,
   fields: FIELDS,
+  dtypes: ["act", "act", "act", "act", "act", "f32", "act", "act", "act", "i32"],
   workspaceBytes: workspaceBytes(6),
   check: check(6),
   reference: ([dq, dk, dv, dout, , , q, k, v, segments], p, w) => {

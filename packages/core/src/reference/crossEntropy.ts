@@ -15,6 +15,7 @@ export const crossEntropyRows: Kernel<Rows> = {
   outputs: 2,
   inPlace: [1],
   fields: ["row0", "rows", "vocab", "gradient"],
+  dtypes: ["f32", "act", "i32"],
   check: ([losses, logits, targets], p) =>
     (losses!.size !== targets!.size || logits!.size !== p.rows * p.vocab || p.row0 + p.rows > losses!.size) &&
     "sizes differ",

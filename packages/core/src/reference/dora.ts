@@ -5,6 +5,7 @@ export const doraNormKernel: Kernel<{ readonly scale: number }> = {
   name: "doraNorm",
   outputs: 1,
   fields: ["scale"],
+  dtypes: ["f32", "f32", "f32", "act", "f32"],
   reference: ([norm, w2, b, aw, aa], { scale }) => {
     const out = norm!.length
     const rank = b!.length / out

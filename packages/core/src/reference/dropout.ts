@@ -19,6 +19,7 @@ export const dropoutKernel: Kernel<Dropout> = {
   name: "dropout",
   outputs: 1,
   fields: ["rate", "seed", "step", "site", "width", "rows", "outRow", "xRow", "keyRow", "accumulate"],
+  dtypes: ["act", "act", "i32"],
   check: ([out, x, keys], p) =>
     (out!.rows < p.outRow + p.rows || x!.rows < p.xRow + p.rows || keys!.rows < p.keyRow + p.rows) && "rows do not fit",
   reference: ([out, x, keys], p) => {

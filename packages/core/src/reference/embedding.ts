@@ -5,6 +5,7 @@ export const gatherGradient: Kernel<{ readonly accumulate: boolean }> = {
   name: "gatherGradient",
   outputs: 1,
   fields: ["accumulate"],
+  dtypes: ["f32", "act", "i32"],
   check: ([dw, dy, ids]) => (dw!.columns !== dy!.columns || dy!.rows !== ids!.size) && "sizes differ",
   reference: ([dw, dy, ids], { accumulate }) => {
     const n = dy!.length / ids!.length

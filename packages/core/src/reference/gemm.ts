@@ -20,6 +20,7 @@ export const gemm: Kernel<Gemm> = {
   name: "gemm",
   outputs: 1,
   fields: ["m", "k", "n", "ta", "tb", "scale", "accumulate", "outRow", "aRow", "bRow"],
+  dtypes: ["act", "act", "act"],
   check: ([out, a, b], { m, k, n, ta, tb, outRow, aRow, bRow }) =>
     (out!.columns !== n ||
       out!.rows < outRow + m ||

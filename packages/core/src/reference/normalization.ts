@@ -16,6 +16,7 @@ export const rmsNormKernel: Kernel<Norm> = {
   name: "rmsNorm",
   outputs: 1,
   fields: ["epsilon"],
+  dtypes: ["act", "act", "float"],
   check: ([, x, w]) => x!.columns !== w!.size && "the gain does not fit",
   reference: ([y, x, w], { epsilon }) => {
     const n = w!.length
@@ -30,6 +31,7 @@ export const rmsNormBackwardX: Kernel<NormBackward> = {
   name: "rmsNormBackwardX",
   outputs: 1,
   fields: ["epsilon", "accumulate"],
+  dtypes: ["act", "act", "act", "float"],
   reference: ([dx, dy, x, w], { epsilon, accumulate }) => {
     const n = w!.length
     for (let t = 0; t < x!.length; t += n) {
@@ -49,6 +51,7 @@ export const rmsNormBackwardW: Kernel<NormBackward> = {
   name: "rmsNormBackwardW",
   outputs: 1,
   fields: ["epsilon", "accumulate"],
+  dtypes: ["f32", "act", "act"],
   workspaceBytes: ([dw, dy]) => 4 * dw!.size * Math.ceil(dy!.rows / NORM_BLOCK),
   reference: ([dw, dy, x], { epsilon, accumulate }) => {
     const n = dw!.length

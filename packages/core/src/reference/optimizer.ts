@@ -8,6 +8,7 @@ export const sumSquares: Kernel<{ readonly slot: number }> = {
   outputs: 1,
   inPlace: [0],
   fields: ["slot"],
+  dtypes: ["f32", "f32"],
   check: ([partials], { slot }) => slot >= partials!.size && `slot ${slot}`,
   reference: ([partials, x], { slot }) => {
     let sum = 0
@@ -28,6 +29,7 @@ export const clipControl: Kernel<{ readonly maxNorm: number }> = {
   outputs: 1,
   inPlace: [0],
   fields: ["maxNorm"],
+  dtypes: ["f32", "f32", "f32"],
   reference: ([control, partials, tokens], { maxNorm }) => {
     let sum = 0
     for (let i = 0; i < partials!.length; i++) sum += partials![i]!
@@ -54,6 +56,7 @@ export const adamWKernel: Kernel<Adam> = {
   outputs: 3,
   inPlace: [0, 1, 2],
   fields: ["learningRate", "beta1", "beta2", "epsilon", "weightDecay"],
+  dtypes: ["f32", "f32", "f32", "f32", "f32"],
   check: ([w, m, v, g]) => (w!.size !== m!.size || w!.size !== v!.size || w!.size !== g!.size) && "sizes differ",
   reference: ([w, m, v, g, control], p) => {
     const coefficient = control![0]!

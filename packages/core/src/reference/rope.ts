@@ -8,6 +8,7 @@ export const ropeTableKernel: Kernel<{ readonly scale: number }> = {
   name: "ropeTable",
   outputs: 1,
   fields: ["scale"],
+  dtypes: ["f32", "i32", "f32"],
   check: ([table, keys, f]) => (table!.columns !== 2 * f!.size || keys!.rows !== table!.rows) && "sizes differ",
   reference: ([table, keys, f], { scale }) => {
     const half = f!.length
@@ -31,6 +32,7 @@ export const ropeKernel: Kernel<Rope> = {
   name: "rope",
   outputs: 1,
   fields: ["heads", "headDim", "inverse", "accumulate"],
+  dtypes: ["act", "act", "f32"],
   check: ([, x, table], p) =>
     (x!.columns !== p.heads * p.headDim || table!.columns !== p.headDim || x!.rows !== table!.rows) && "sizes differ",
   reference: ([y, x, table], { heads, headDim, inverse, accumulate }) => {

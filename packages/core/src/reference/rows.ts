@@ -4,6 +4,7 @@ export const fill: Kernel<{ readonly value: number }> = {
   name: "fill",
   outputs: 1,
   fields: ["value"],
+  dtypes: ["plain"],
   reference: ([out], { value }) => {
     out!.fill(value)
   }
@@ -22,6 +23,7 @@ export const addScaled: Kernel<AddScaled> = {
   name: "addScaled",
   outputs: 1,
   fields: ["width", "rows", "outRow", "xRow", "scale", "accumulate"],
+  dtypes: ["act", "act"],
   check: ([out, x], p) =>
     (out!.columns !== p.width ||
       x!.columns !== p.width ||
@@ -41,6 +43,7 @@ export const add: Kernel<{ readonly scale: number }> = {
   name: "add",
   outputs: 1,
   fields: ["scale"],
+  dtypes: ["act", "act", "act"],
   check: ([out, a, b]) => (out!.size !== a!.size || out!.size !== b!.size) && "sizes differ",
   reference: ([out, a, b], { scale }) => {
     for (let i = 0; i < out!.length; i++) out![i] = a![i]! + scale * b![i]!
@@ -52,6 +55,7 @@ export const scaleRows: Kernel<{ readonly accumulate: boolean }> = {
   name: "scaleRows",
   outputs: 1,
   fields: ["accumulate"],
+  dtypes: ["act", "act", "f32"],
   check: ([out, x, s]) => (out!.size !== x!.size || x!.rows !== s!.size) && "sizes differ",
   reference: ([out, x, s], { accumulate }) => {
     const n = x!.length / s!.length
@@ -68,6 +72,7 @@ export const sumKernel: Kernel<Scaled> = {
   name: "sum",
   outputs: 1,
   fields: ["scale", "accumulate"],
+  dtypes: ["f32", "act"],
   reference: ([out, x], { scale, accumulate }) => {
     let sum = 0
     for (let i = 0; i < x!.length; i++) sum += x![i]!
@@ -79,6 +84,7 @@ export const broadcast: Kernel<Scaled> = {
   name: "broadcast",
   outputs: 1,
   fields: ["scale", "accumulate"],
+  dtypes: ["act", "f32"],
   reference: ([dx, dy], { scale, accumulate }) => {
     for (let i = 0; i < dx!.length; i++) dx![i] = dy![0]! * scale + (accumulate ? dx![i]! : 0)
   }
@@ -89,6 +95,7 @@ export const scaleColumnsKernel: Kernel<{ readonly accumulate: boolean }> = {
   name: "scaleColumns",
   outputs: 1,
   fields: ["accumulate"],
+  dtypes: ["act", "act", "f32", "f32"],
   check: ([, x, m, norm]) => (x!.columns !== m!.size || norm!.size !== m!.size) && "widths differ",
   reference: ([y, x, m, norm], { accumulate }) => {
     const n = m!.length
@@ -100,6 +107,7 @@ export const scaleColumnsBackwardM: Kernel<{ readonly accumulate: boolean }> = {
   name: "scaleColumnsBackwardM",
   outputs: 1,
   fields: ["accumulate"],
+  dtypes: ["f32", "act", "act", "f32"],
   reference: ([dm, dy, x, norm], { accumulate }) => {
     const n = dm!.length
     for (let o = 0; o < n; o++) {

@@ -6,6 +6,7 @@ export const swigluKernel: Kernel<null> = {
   name: "swiglu",
   outputs: 1,
   fields: [],
+  dtypes: ["act", "act", "act"],
   check: ([, gate, up]) => gate!.size !== up!.size && "gate and up differ",
   reference: ([y, gate, up]) => {
     for (let i = 0; i < y!.length; i++) y![i] = gate![i]! * sigmoid(gate![i]!) * up![i]!
@@ -16,6 +17,7 @@ export const swigluBackward: Kernel<null> = {
   name: "swigluBackward",
   outputs: 2,
   fields: [],
+  dtypes: ["act", "act", "act", "act", "act"],
   reference: ([dGate, dUp, dy, gate, up]) => {
     for (let i = 0; i < dGate!.length; i++) {
       const s = sigmoid(gate![i]!)

@@ -33,6 +33,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
     name: `${codec}.apply`,
     outputs: 1,
     fields: SPAN,
+    dtypes: ["act", "act"],
     workspaceBytes: panelBytes,
     check: fits((p) => [p.out, p.in]),
     reference: ([y, x, ...w], p, panel) => {
@@ -51,6 +52,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
     name: `${codec}.applyTransposed`,
     outputs: 1,
     fields: SPAN,
+    dtypes: ["act", "act"],
     workspaceBytes: panelBytes,
     check: fits((p) => [p.in, p.out]),
     reference: ([dx, dy, ...w], p, panel) => {
@@ -68,6 +70,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
     name: `${codec}.dequantizeRows`,
     outputs: 1,
     fields: ["out", "in", "firstRow"],
+    dtypes: ["act"],
     workspaceBytes: panelBytes,
     check: ([out], p) =>
       (out!.columns !== p.in || p.firstRow + out!.rows > p.out) &&
@@ -83,6 +86,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
     name: `${codec}.gatherRows`,
     outputs: 1,
     fields: ["out", "in"],
+    dtypes: ["act", "i32"],
     workspaceBytes: panelBytes,
     check: ([out, ids], p) => (out!.columns !== p.in || out!.rows !== ids!.size) && `rows of W [${p.out}, ${p.in}]`,
     reference: ([out, ids, ...w], p, panel) => {
@@ -96,6 +100,7 @@ export const weightKernels = (codec: string, fill: FillRow) => {
     name: `${codec}.rowNormsSquared`,
     outputs: 1,
     fields: ["out", "in"],
+    dtypes: ["f32"],
     workspaceBytes: panelBytes,
     reference: ([out, ...w], p, panel) => {
       for (let o = 0; o < p.out; o++) {
