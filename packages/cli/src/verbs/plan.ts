@@ -10,8 +10,8 @@ import { showPlan } from "../show/trainEvents.ts"
 import { prepareRun } from "../stack/prepareRun.ts"
 import { workOfStep } from "../stack/workOfStep.ts"
 
-/** What a step reaches of the register-only peak, as measured on steps of SmolLM2 and Llama shapes. */
-const REACHED = 0.6
+/** What a step reaches of the register-only peak: 0.87 for SmolLM2-135M, 300 tokens, in f32 on two Zen 3 threads. */
+const REACHED = 0.8
 /** Steps whose work is averaged. */
 const SAMPLE = 64
 
