@@ -4,6 +4,7 @@ import { adamWTrajectories } from "./adamWTrajectories.ts"
 import type { BackendUnderTest } from "./BackendUnderTest.ts"
 import { testAdapter } from "./testAdapter.ts"
 import { testKernels } from "./testKernels.ts"
+import { testModel } from "./testModel.ts"
 import { testCoreOps } from "./testOp.ts"
 import { testOptimizer } from "./testOptimizer.ts"
 import { testQueue } from "./testQueue.ts"
@@ -20,6 +21,7 @@ export const testBackend = (name: string, backend: BackendUnderTest): void => {
   const make = adamW({ beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, groupFactors: { lora_B: 4 } })
   testOptimizer(name, backend, { name: "AdamW", make, decays: true, trajectories: adamWTrajectories })
   testAdapter(name, backend, { name: "LoRA", plan: toyLora(), startsAsBase: false })
+  testModel(name, backend)
   testSession(name, backend)
   testRuntime(name, backend)
 }
