@@ -39,7 +39,10 @@ const program = Effect.gen(function* () {
   const weights = join(start, "model.safetensors")
   if (!existsSync(weights)) {
     const random = randomTensors(decodeHuggingFace("config.json", config), 1)
-    yield* writeSafetensors(weights, random.names.map((name) => random.get(name)!))
+    yield* writeSafetensors(
+      weights,
+      random.names.map((name) => random.get(name)!)
+    )
   }
   const model = yield* openModel(start)
   const beside = ["config.json", "tokenizer.json", "tokenizer_config.json"].map((name) => ({
