@@ -107,14 +107,16 @@ constexpr float kHeadroom = 8;
  */
 static void soften(Panel& panel, float* scores, int64_t keys, int64_t n, bool exists) {
   constexpr int vectors = kPanel / kLanes;
-  F32 most[2][vectors], added[vectors], shrink[vectors];
+  F32 even[vectors], odd[vectors], reference[vectors], added[vectors], shrink[vectors];
   bool moved = false;
-  for (int c = 0; c < vectors; c++) most[0][c] = most[1][c] = load(scores + c * kLanes);
-  for (int64_t j = 0; j < keys; j++)
-    for (int c = 0; c < vectors; c++) most[j & 1][c] = maximum(load(scores + j * kPanel + c * kLanes), most[j & 1][c]);
-  F32 reference[vectors];
+  for (int c = 0; c < vectors; c++) even[c] = odd[c] = load(scores + (keys - 1) * kPanel + c * kLanes);
+  for (int64_t j = 0; j + 2 <= keys; j += 2)
+    for (int c = 0; c < vectors; c++) {
+      even[c] = maximum(load(scores + j * kPanel + c * kLanes), even[c]);
+      odd[c] = maximum(load(scores + (j + 1) * kPanel + c * kLanes), odd[c]);
+    }
   for (int c = 0; c < vectors; c++) {
-    const F32 before = load(panel.reference + c * kLanes), top = maximum(most[0][c], most[1][c]);
+    const F32 before = load(panel.reference + c * kLanes), top = maximum(even[c], odd[c]);
     const auto grown = top > before + kHeadroom;
     reference[c] = select(grown, top, before);
     shrink[c] = softmaxExp(before - reference[c]);
@@ -166,6 +168,11 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     }
     for (int64_t p = 0; p < panels; p++) {
       Panel& own = panel[p];
+      // The next tile's rows lie far apart, where the hardware does not look ahead: each panel fetches a part of them.
+      for (int64_t j = first + kKeys + p * kKeys / panels; j < smaller(most, first + kKeys + (p + 1) * kKeys / panels); j++) {
+        fetchRow(call.k, call.keyAt(rows, j), n);
+        fetchRow(call.v, call.keyAt(rows, j), n);
+      }
       const int64_t seen = smaller(tile, own.most - first);
       if (seen <= 0) continue;
       multiply<false>(scores, key, n, own.query, seen, n, false);
@@ -308,7 +315,7 @@ static void attention(const Call& call) {
   const Heads heads{int64_t(call.params[0]), int64_t(call.params[1]), int64_t(call.params[2])};
   const Attention attention{call[0], call[1], call[2], call[3], call[4], heads, float(call.params[3])};
   const Segments segments{call[5].as<int32_t>(), call[5].size() / 4, call[2].rows(), call[3].rows()};
-  eachUnnamed(segments, [&](int64_t first, int64_t end) {
+  eachUnnamed(segments.tokens, segments.count, queriesOf(segments), [&](int64_t first, int64_t end) {
     const int64_t width = heads.heads * heads.headDim, bytes = width * bytesOf(call[0].dtype);
     std::memset(call[0].as<char>() + first * bytes, 0, size_t((end - first) * bytes));
     std::memset(call[1].as<float>() + first * heads.heads, 0, size_t((end - first) * heads.heads) * sizeof(float));

@@ -7,34 +7,17 @@
 //   dq, dout, out, q [tokens, heads · headDim], dk, dv, k, v [keys, kvHeads · headDim]
 //   Rows that no segment names get 0.
 //
-// Two passes, each with its own tasks, so that nothing is added from two sides (Dao, arXiv:2307.08691 §3.1, without its
-// atomic adds): dq by rows of queries, as forward; dk and dv by keys, whose lanes are keys and whose tiles are rows of
-// queries. p and dout · v are made in both. An element is one chain of fma in the order of the keys or of the queries.
-#include <graft/segments.h>
+// A task works on panels of keys: sums dkᵀ and dvᵀ [headDim, kPanel] are in the first-level cache while tiles of query rows
+// pass by. Two ways, with the same bits, for an element is one chain of fma in the order of the keys or of the rows:
+//   - together: a task is a kv head of a segment and keeps dq of all its rows in scratch; 5 products a tile;
+//   - apart: dq by rows and then dk and dv by keys, as tasks of their own (Dao, arXiv:2307.08691 §3.1, without its atomic
+//     adds); p and dout · v are made twice, 7 products a tile, but the work is cut as finely as in the forward pass.
+// The first is taken where it fits in scratch and its tasks fill the threads.
+#include <graft/attentionGradient.h>
 #include <graft/tile.h>
 
 namespace graft {
 namespace GRAFT_ISA {
-
-struct Gradient {
-  const Operand &dq, &dk, &dv, &dout, &out, &lse, &q, &k, &v;
-  float* delta;
-  Heads heads;
-  float scale;
-
-  GRAFT_INLINE int64_t statisticAt(const Rows& rows, int64_t r) const {
-    return rows.token(r) * heads.heads + rows.headOf(r);
-  }
-  GRAFT_INLINE int64_t queryAt(const Rows& rows, int64_t r) const { return statisticAt(rows, r) * heads.headDim; }
-  GRAFT_INLINE int64_t keyAt(int64_t key, int64_t kvHead) const { return (key * heads.kvHeads + kvHead) * heads.headDim; }
-  GRAFT_INLINE float lseAt(const Rows& rows, int64_t r) const { return lse.as<float>()[statisticAt(rows, r)]; }
-  GRAFT_INLINE float deltaAt(const Rows& rows, int64_t r) const { return delta[statisticAt(rows, r)]; }
-};
-
-/** Keys [begin, end) of one kv head, whatever segments they lie in. */
-struct Keys {
-  int64_t kvHead, begin, end;
-};
 
 /** delta of all tokens and heads */
 static void makeDelta(const Gradient& call, const Pool& pool, int64_t tokens) {
@@ -51,73 +34,6 @@ static void makeDelta(const Gradient& call, const Pool& pool, int64_t tokens) {
   });
 }
 
-/** p and ds of row r and key j, given q, k, dout and v of headDim elements each. */
-struct Pair {
-  double p, ds;
-};
-static Pair pairOf(const Gradient& call, const Rows& rows, int64_t r, const float* q, const float* k, const float* dout, const float* v) {
-  double score = 0, product = 0;
-  for (int64_t i = 0; i < call.heads.headDim; i++) {
-    score += double(q[i]) * k[i];
-    product += double(dout[i]) * v[i];
-  }
-  const double p = __builtin_exp(score * call.scale - call.lseAt(rows, r));
-  return {p, p * (product - call.deltaAt(rows, r))};
-}
-
-static void gradeQueriesPlainly(const Gradient& call, const Rows& rows, Scratch scratch) {
-  const int64_t n = call.heads.headDim;
-  float *query = scratch.take(n), *dout = scratch.take(n), *key = scratch.take(n), *value = scratch.take(n), *result = scratch.take(n);
-  for (int64_t r = rows.begin; r < rows.end; r++) {
-    copyWidened(query, call.q, call.queryAt(rows, r), n);
-    copyWidened(dout, call.dout, call.queryAt(rows, r), n);
-    std::memset(result, 0, size_t(n) * sizeof(float));
-    for (int64_t j = 0; j < rows.visible(r); j++) {
-      copyWidened(key, call.k, call.keyAt(rows.segment.key + j, rows.kvHead), n);
-      copyWidened(value, call.v, call.keyAt(rows.segment.key + j, rows.kvHead), n);
-      const double ds = pairOf(call, rows, r, query, key, dout, value).ds * call.scale;
-      for (int64_t i = 0; i < n; i++) result[i] = float(result[i] + ds * key[i]);
-    }
-    write(call.dq, call.queryAt(rows, r), n, result);
-  }
-}
-
-/** The rows of a segment that see some of `keys`; an empty range if none do. */
-static Rows rowsThatSee(const Gradient& call, const Segment& segment, const Keys& keys) {
-  const int64_t head = call.heads.first(keys.kvHead), group = call.heads.first(keys.kvHead + 1) - head;
-  const int64_t first = larger(keys.begin, segment.key), last = smaller(keys.end, segment.key + segment.keys);
-  if (first >= last) return {segment, keys.kvHead, head, group, 0, 0};
-  // Key j of the segment is seen from query j − (keys − queries) on.
-  const int64_t query = larger<int64_t>(0, first - segment.key - (segment.keys - segment.queries));
-  return {segment, keys.kvHead, head, group, smaller(query, segment.queries) * group, segment.queries * group};
-}
-
-static void gradeKeysPlainly(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
-  const int64_t n = call.heads.headDim;
-  float *query = scratch.take(n), *dout = scratch.take(n), *key = scratch.take(n), *value = scratch.take(n);
-  float *dKey = scratch.take(n), *dValue = scratch.take(n);
-  for (int64_t j = keys.begin; j < keys.end; j++) {
-    copyWidened(key, call.k, call.keyAt(j, keys.kvHead), n);
-    copyWidened(value, call.v, call.keyAt(j, keys.kvHead), n);
-    std::memset(dKey, 0, size_t(n) * sizeof(float));
-    std::memset(dValue, 0, size_t(n) * sizeof(float));
-    for (int64_t s = 0; s < segments.count; s++) {
-      const Rows rows = rowsThatSee(call, segments[s], {keys.kvHead, j, j + 1});
-      for (int64_t r = rows.begin; r < rows.end; r++) {
-        copyWidened(query, call.q, call.queryAt(rows, r), n);
-        copyWidened(dout, call.dout, call.queryAt(rows, r), n);
-        const Pair pair = pairOf(call, rows, r, query, key, dout, value);
-        for (int64_t i = 0; i < n; i++) {
-          dKey[i] = float(dKey[i] + call.scale * pair.ds * query[i]);
-          dValue[i] = float(dValue[i] + pair.p * dout[i]);
-        }
-      }
-    }
-    write(call.dk, call.keyAt(j, keys.kvHead), n, dKey);
-    write(call.dv, call.keyAt(j, keys.kvHead), n, dValue);
-  }
-}
-
 /** Rows, or keys, of one task. */
 constexpr int64_t kTogether = 128;
 
@@ -127,6 +43,8 @@ static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch
 static void gradeKeys(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
   gradeKeysPlainly(call, segments, keys, scratch);
 }
+static bool gradesTogether(const Gradient&, const Segments&, int) { return false; }
+static void gradeTogether(const Gradient&, const Rows&, Scratch) {}
 
 #else
 
@@ -134,47 +52,38 @@ constexpr int64_t kPanels = kTogether / kPanel;
 /** Keys, or rows, of a tile: what the panels of a task are multiplied with. */
 constexpr int64_t kTile = 64;
 /** Beyond it the panels of a task would not fit in a worker's scratch. */
-constexpr int64_t kLargestHeadDim = 1536;
-static_assert((4 * kTogether + 2 * kTile) * kLargestHeadDim * sizeof(float) + (1 << 16) <= scratchBytesPerWorker);
+constexpr int64_t kLargestHeadDim = 1024;
+static_assert((5 * kTogether + 2 * kTile + kPanel) * kLargestHeadDim * sizeof(float) + (1 << 16) <= scratchBytesPerWorker);
 
-/** Four panels [headDim, kPanel] of one group of lanes: two to multiply with, two that are summed. */
-struct Panel {
-  float *first, *second, *firstSum, *secondSum;
-  int64_t begin, lanes;
-  GRAFT_INLINE void take(Scratch& scratch, int64_t n) {
-    first = scratch.take(n * kPanel), second = scratch.take(n * kPanel);
-    firstSum = scratch.take(n * kPanel), secondSum = scratch.take(n * kPanel);
-  }
-};
-
-template <class Row>
-GRAFT_INLINE void pack(float* panel, const Operand& x, int64_t n, int64_t lanes, float factor, const Row& at) {
-  if (x.dtype == DType::bf16) packPanel(panel, n, lanes, factor, [&](int64_t lane) { return x.as<const BF16>() + at(lane); });
-  else packPanel(panel, n, lanes, factor, [&](int64_t lane) { return x.as<const float>() + at(lane); });
+template <class At>
+GRAFT_INLINE void pack(float* panel, const Operand& x, int64_t n, int64_t lanes, const At& at) {
+  if (x.dtype == DType::bf16) packPanel(panel, n, lanes, 1, [&](int64_t lane) { return x.as<const BF16>() + at(lane); });
+  else packPanel(panel, n, lanes, 1, [&](int64_t lane) { return x.as<const float>() + at(lane); });
 }
-template <class Row>
-GRAFT_INLINE void unpack(const Operand& x, const float* panel, int64_t n, int64_t lanes, float factor, const Row& at) {
+template <class At>
+GRAFT_INLINE void unpack(const Operand& x, const float* panel, int64_t n, int64_t lanes, float factor, const At& at) {
   alignas(64) float factors[kPanel];
   for (float& each : factors) each = factor;
   if (x.dtype == DType::bf16) unpackPanel(panel, n, lanes, factors, [&](int64_t lane) { return x.as<BF16>() + at(lane); });
   else unpackPanel(panel, n, lanes, factors, [&](int64_t lane) { return x.as<float>() + at(lane); });
 }
 
-/** scores become p, products become ds, [n, kPanel] both; lane `lane` and row j are visible to each other if sees(j) is set there. */
-template <class Lse, class Delta, class Sees>
-GRAFT_INLINE void differentiate(float* scores, float* products, int64_t n, const Lse& lse, const Delta& delta, const Sees& sees) {
-  for (int64_t j = 0; j < n; j++)
-    for (int column = 0; column < kPanel; column += kLanes) {
-      float *s = scores + j * kPanel + column, *d = products + j * kPanel + column;
-      const F32 p = select(sees(j, column), softmaxExp(load(s) - lse(j, column)), splat(0));
-      store(s, p);
-      store(d, p * (load(d) - delta(j, column)));
-    }
+/** One vector of scores becomes p, and of products becomes ds, where `sees`; 0 elsewhere. */
+GRAFT_INLINE void differentiate(float* scores, float* products, F32 scale, F32 lse, F32 delta, I32 sees) {
+  const F32 p = select(sees, softmaxExp(fma(load(scores), scale, -lse)), splat(0));
+  store(scores, p);
+  store(products, p * (load(products) - delta));
 }
 
 /** dq of some rows: lanes are rows, tiles are keys. */
 static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch) {
   if (call.heads.headDim > kLargestHeadDim) return gradeQueriesPlainly(call, rows, scratch);
+  struct Panel {
+    float *query, *dout, *sum;  // [headDim, kPanel]
+    int64_t begin, lanes, most;
+    alignas(64) float lse[kPanel], delta[kPanel];
+    alignas(64) int32_t visible[kPanel];
+  };
   const int64_t n = call.heads.headDim, panels = ceilDiv(rows.end - rows.begin, kPanel);
   float *key = scratch.take(kTile * n), *value = scratch.take(kTile * n);
   float *scores = scratch.take(kTile * kPanel), *products = scratch.take(kTile * kPanel);
@@ -182,14 +91,19 @@ static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch
   const auto at = [&](const Panel& own) { return [&](int64_t lane) { return call.queryAt(rows, own.begin + lane); }; };
   for (int64_t p = 0; p < panels; p++) {
     Panel& own = panel[p];
-    own.take(scratch, n);
+    own.query = scratch.take(n * kPanel), own.dout = scratch.take(n * kPanel), own.sum = scratch.take(n * kPanel);
     own.begin = rows.begin + p * kPanel;
     own.lanes = smaller<int64_t>(kPanel, rows.end - own.begin);
-    pack(own.first, call.q, n, own.lanes, call.scale, at(own));
-    pack(own.second, call.dout, n, own.lanes, 1, at(own));
+    own.most = rows.visible(own.begin + own.lanes - 1);
+    for (int64_t lane = 0; lane < kPanel; lane++) {
+      const int64_t r = own.begin + smaller(lane, own.lanes - 1);
+      own.lse[lane] = call.lseAt(rows, r), own.delta[lane] = call.deltaAt(rows, r), own.visible[lane] = int32_t(rows.visible(r));
+    }
+    pack(own.query, call.q, n, own.lanes, at(own));
+    pack(own.dout, call.dout, n, own.lanes, at(own));
   }
 
-  const int64_t most = rows.visible(rows.end - 1);
+  const int64_t most = panel[panels - 1].most;
   for (int64_t first = 0; first < most; first += kTile) {
     const int64_t tile = smaller(kTile, most - first);
     for (int64_t j = 0; j < tile; j++) {
@@ -198,53 +112,71 @@ static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch
     }
     for (int64_t p = 0; p < panels; p++) {
       Panel& own = panel[p];
-      const int64_t seen = smaller(tile, rows.visible(own.begin + own.lanes - 1) - first);
-      if (seen <= 0) continue;
-      alignas(64) float lse[kPanel], delta[kPanel];
-      alignas(64) int32_t visible[kPanel];
-      for (int64_t lane = 0; lane < kPanel; lane++) {
-        const int64_t r = own.begin + smaller(lane, own.lanes - 1);
-        lse[lane] = call.lseAt(rows, r);
-        delta[lane] = call.deltaAt(rows, r);
-        visible[lane] = int32_t(rows.visible(r) - first);
+      for (int64_t j = first + kTile + p * kTile / panels; j < smaller(most, first + kTile + (p + 1) * kTile / panels); j++) {
+        fetchRow(call.k, call.keyAt(rows.segment.key + j, rows.kvHead), n);
+        fetchRow(call.v, call.keyAt(rows.segment.key + j, rows.kvHead), n);
       }
-      multiply<false>(scores, key, n, own.first, seen, n, false);
-      multiply<false>(products, value, n, own.second, seen, n, false);
-      differentiate(scores, products, seen,
-        [&](int64_t, int column) { return load(lse + column); }, [&](int64_t, int column) { return load(delta + column); },
-        [&](int64_t j, int column) { return splatInt(int32_t(j)) < loadInt(visible + column); });
-      multiply<true>(own.firstSum, key, n, products, n, seen, first > 0);
+      const int64_t seen = smaller(tile, own.most - first);
+      if (seen <= 0) continue;
+      multiply<false>(scores, key, n, own.query, seen, n, false);
+      multiply<false>(products, value, n, own.dout, seen, n, false);
+      for (int c = 0; c < kPanel; c += kLanes) {
+        const F32 lse = load(own.lse + c), delta = load(own.delta + c);
+        const I32 visible = loadInt(own.visible + c);
+        for (int64_t j = 0; j < seen; j++)
+          differentiate(scores + j * kPanel + c, products + j * kPanel + c, splat(call.scale), lse, delta, splatInt(int32_t(first + j)) < visible);
+      }
+      multiply<true>(own.sum, key, n, products, n, seen, first > 0);
     }
   }
   for (int64_t p = 0; p < panels; p++) {
     Panel& own = panel[p];
-    if (rows.visible(own.begin + own.lanes - 1) <= 0) std::memset(own.firstSum, 0, size_t(n) * kPanel * sizeof(float));
-    unpack(call.dq, own.firstSum, n, own.lanes, call.scale, at(own));
+    if (own.most <= 0) std::memset(own.sum, 0, size_t(n) * kPanel * sizeof(float));
+    unpack(call.dq, own.sum, n, own.lanes, call.scale, at(own));
   }
 }
 
-/** dk and dv of some keys: lanes are keys, tiles are rows. */
-static void gradeKeys(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
-  if (call.heads.headDim > kLargestHeadDim) return gradeKeysPlainly(call, segments, keys, scratch);
-  const int64_t n = call.heads.headDim, panels = ceilDiv(keys.end - keys.begin, kPanel);
-  float *query = scratch.take(kTile * n), *dout = scratch.take(kTile * n);
-  float *scores = scratch.take(kTile * kPanel), *products = scratch.take(kTile * kPanel);
-  float lse[kTile], delta[kTile];
+/** Up to kTogether keys as panels, and the tiles that pass by them. */
+struct KeyPanels {
+  struct Panel {
+    float *key, *value, *dKey, *dValue;  // [headDim, kPanel]
+    int64_t begin, lanes;
+  };
+  const Gradient& call;
+  Keys keys;
+  int64_t n, panels;
+  float *query, *dout, *scores, *products;  // [kTile, headDim] and [kTile, kPanel]
   Panel panel[kPanels];
-  const auto at = [&](const Panel& own) { return [&](int64_t lane) { return call.keyAt(own.begin + lane, keys.kvHead); }; };
-  for (int64_t p = 0; p < panels; p++) {
-    Panel& own = panel[p];
-    own.take(scratch, n);
-    own.begin = keys.begin + p * kPanel;
-    own.lanes = smaller<int64_t>(kPanel, keys.end - own.begin);
-    pack(own.first, call.k, n, own.lanes, call.scale, at(own));
-    pack(own.second, call.v, n, own.lanes, 1, at(own));
-    std::memset(own.firstSum, 0, size_t(n) * kPanel * sizeof(float));
-    std::memset(own.secondSum, 0, size_t(n) * kPanel * sizeof(float));
-  }
+  float lse[kTile], delta[kTile];
+  int32_t visible[kTile];
 
-  for (int64_t s = 0; s < segments.count; s++) {
-    const Segment segment = segments[s];
+  KeyPanels(const Gradient& call, Scratch& scratch) : call(call), n(call.heads.headDim) {
+    query = scratch.take(kTile * n), dout = scratch.take(kTile * n);
+    scores = scratch.take(kTile * kPanel), products = scratch.take(kTile * kPanel);
+    for (Panel& own : panel) {
+      own.key = scratch.take(n * kPanel), own.value = scratch.take(n * kPanel);
+      own.dKey = scratch.take(n * kPanel), own.dValue = scratch.take(n * kPanel);
+    }
+  }
+  GRAFT_INLINE auto at(const Panel& own) const {
+    return [&](int64_t lane) { return call.keyAt(own.begin + lane, keys.kvHead); };
+  }
+  void begin(const Keys& of) {
+    keys = of;
+    panels = ceilDiv(keys.end - keys.begin, kPanel);
+    for (int64_t p = 0; p < panels; p++) {
+      Panel& own = panel[p];
+      own.begin = keys.begin + p * kPanel;
+      own.lanes = smaller<int64_t>(kPanel, keys.end - own.begin);
+      pack(own.key, call.k, n, own.lanes, at(own));
+      pack(own.value, call.v, n, own.lanes, at(own));
+      std::memset(own.dKey, 0, size_t(n) * kPanel * sizeof(float));
+      std::memset(own.dValue, 0, size_t(n) * kPanel * sizeof(float));
+    }
+  }
+  /** Adds what the rows of `segment` contribute; alsoQueries(panel, first, skipped, seen) may use `products`, ds of these rows. */
+  template <class AlsoQueries>
+  GRAFT_INLINE void add(const Segment& segment, const AlsoQueries& alsoQueries) {
     const Rows rows = rowsThatSee(call, segment, keys);
     for (int64_t first = rows.begin; first < rows.end; first += kTile) {
       const int64_t tile = smaller(kTile, rows.end - first);
@@ -253,47 +185,130 @@ static void gradeKeys(const Gradient& call, const Segments& segments, const Keys
         copyWidened(dout + j * n, call.dout, call.queryAt(rows, first + j), n);
         lse[j] = call.lseAt(rows, first + j);
         delta[j] = call.deltaAt(rows, first + j);
+        visible[j] = int32_t(rows.visible(first + j));
       }
       for (int64_t p = 0; p < panels; p++) {
         Panel& own = panel[p];
+        for (int64_t j = first + kTile + p * kTile / panels; j < smaller(rows.end, first + kTile + (p + 1) * kTile / panels); j++) {
+          fetchRow(call.q, call.queryAt(rows, j), n);
+          fetchRow(call.dout, call.queryAt(rows, j), n);
+        }
         const Rows seeing = rowsThatSee(call, segment, {keys.kvHead, own.begin, own.begin + own.lanes});
         const int64_t skipped = larger<int64_t>(0, seeing.begin - first), seen = smaller(tile, seeing.end - first) - skipped;
         if (seen <= 0) continue;
-        multiply<false>(scores, query + skipped * n, n, own.first, seen, n, false);
-        multiply<false>(products, dout + skipped * n, n, own.second, seen, n, false);
-        // Lane's key, counted from the segment's first; those outside it see nothing.
-        const int32_t key = int32_t(own.begin - segment.key);
-        differentiate(scores, products, seen,
-          [&](int64_t j, int) { return splat(lse[skipped + j]); }, [&](int64_t j, int) { return splat(delta[skipped + j]); },
-          [&](int64_t j, int column) {
-            const I32 lane = laneIndex() + (key + column);
-            return (lane < splatInt(int32_t(rows.visible(first + skipped + j)))) & (lane >= splatInt(0));
-          });
-        multiply<true>(own.firstSum, query + skipped * n, n, products, n, seen, true);
-        multiply<true>(own.secondSum, dout + skipped * n, n, scores, n, seen, true);
+        multiply<false>(scores, query + skipped * n, n, own.key, seen, n, false);
+        multiply<false>(products, dout + skipped * n, n, own.value, seen, n, false);
+        for (int c = 0; c < kPanel; c += kLanes) {
+          // The lane's key, counted from the segment's first; those outside the segment see nothing.
+          const I32 key = laneIndex() + int32_t(own.begin - segment.key + c), inside = key >= splatInt(0);
+          for (int64_t j = 0; j < seen; j++)
+            differentiate(scores + j * kPanel + c, products + j * kPanel + c, splat(call.scale), splat(lse[skipped + j]),
+              splat(delta[skipped + j]), inside & (key < splatInt(visible[skipped + j])));
+        }
+        multiply<true>(own.dKey, query + skipped * n, n, products, n, seen, true);
+        multiply<true>(own.dValue, dout + skipped * n, n, scores, n, seen, true);
+        alsoQueries(own, first + skipped, seen);
       }
     }
   }
-  for (int64_t p = 0; p < panels; p++) {
-    Panel& own = panel[p];
-    unpack(call.dk, own.firstSum, n, own.lanes, call.scale, at(own));
-    unpack(call.dv, own.secondSum, n, own.lanes, 1, at(own));
+  void end() {
+    for (int64_t p = 0; p < panels; p++) {
+      unpack(call.dk, panel[p].dKey, n, panel[p].lanes, call.scale, at(panel[p]));
+      unpack(call.dv, panel[p].dValue, n, panel[p].lanes, 1, at(panel[p]));
+    }
+  }
+};
+
+/** dk and dv of some keys, whatever segments they lie in. */
+static void gradeKeys(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
+  if (call.heads.headDim > kLargestHeadDim) return gradeKeysPlainly(call, segments, keys, scratch);
+  KeyPanels panels(call, scratch);
+  panels.begin(keys);
+  for (int64_t s = 0; s < segments.count; s++) panels.add(segments[s], [](const KeyPanels::Panel&, int64_t, int64_t) {});
+  panels.end();
+}
+
+/** dq, dk and dv of a segment and kv head. dq is kept as panels of kPanel columns of the head, [headPanels, rows, kPanel]. */
+static void gradeTogether(const Gradient& call, const Rows& rows, Scratch scratch) {
+  const int64_t n = call.heads.headDim, headPanels = ceilDiv(n, kPanel), count = rows.end;
+  KeyPanels panels(call, scratch);
+  float *keys = scratch.take(headPanels * kTogether * kPanel), *sums = scratch.take(headPanels * count * kPanel), *row = scratch.take(headPanels * kPanel);
+  std::memset(sums, 0, size_t(headPanels * count * kPanel) * sizeof(float));
+  std::memset(row, 0, size_t(headPanels * kPanel) * sizeof(float));
+  const Segment& segment = rows.segment;
+  for (int64_t first = 0; first < segment.keys; first += kTogether) {
+    const Keys part{rows.kvHead, segment.key + first, segment.key + smaller(segment.keys, first + kTogether)};
+    panels.begin(part);
+    for (int64_t j = part.begin; j < part.end; j++) {
+      copyWidened(row, call.k, call.keyAt(j, rows.kvHead), n);
+      for (int64_t h = 0; h < headPanels; h++)
+        std::memcpy(keys + (h * kTogether + j - part.begin) * kPanel, row + h * kPanel, kPanel * sizeof(float));
+    }
+    panels.add(segment, [&](const KeyPanels::Panel& own, int64_t from, int64_t seen) {
+      for (int64_t h = 0; h < headPanels; h++)
+        multiply<false>(sums + (h * count + from) * kPanel, panels.products, kPanel, keys + (h * kTogether + own.begin - part.begin) * kPanel, seen, own.lanes, true);
+    });
+    panels.end();
+  }
+  for (int64_t r = 0; r < count; r++) {
+    for (int64_t h = 0; h < headPanels; h++)
+      map(row + h * kPanel, kPanel, [&](F32 x) { return call.scale * x; }, sums + (h * count + r) * kPanel);
+    write(call.dq, call.queryAt(rows, r), n, row);
   }
 }
 
+/**
+ * Whether the tasks of gradeTogether fit in scratch, touch no key twice, and keep the threads busy: their longest queue, at
+ * 5 products a tile, against an even share of the work at 7. Both ways give the same bits, so this may look at `threads`.
+ */
+static bool gradesTogether(const Gradient& call, const Segments& segments, int threads) {
+  constexpr int mostThreads = 256;
+  const int64_t n = call.heads.headDim, headPanels = ceilDiv(n, kPanel), workers = smaller(threads, mostThreads);
+  const int64_t fixed = (4 * kTogether + 2 * kTile) * n + (kTogether + 1) * headPanels * kPanel + 2 * kTile * kPanel + 16 * 64;
+  double load[mostThreads] = {}, total = 0, longest = 0;
+  for (int64_t s = 0; s < segments.count; s++) {
+    const Segment own = segments[s];
+    if ((fixed + headPanels * kPanel * own.queries * call.heads.group()) * int64_t(sizeof(float)) > int64_t(scratchBytesPerWorker)) return false;
+    for (int64_t other = 0; other < s; other++) {
+      const Segment before = segments[other];
+      if (own.key < before.key + before.keys && before.key < own.key + own.keys) return false;
+    }
+    for (int64_t c = 0; c < call.heads.kvHeads && own.queries > 0; c++) {
+      int64_t least = 0;
+      for (int64_t worker = 1; worker < workers; worker++) least = load[worker] < load[least] ? worker : least;
+      const double work = double(own.queries) * double(own.keys - own.queries / 2);
+      load[least] += work;
+      total += work;
+      longest = larger(longest, load[least]);
+    }
+  }
+  return call.heads.headDim <= kLargestHeadDim && 5 * longest <= 7 * total / double(workers);
+}
+
 #endif
+
+/** Zeros in rows [first, end) of x. */
+static void clearRows(const Operand& x, int64_t first, int64_t end) {
+  const int64_t bytes = x.columns() * bytesOf(x.dtype);
+  std::memset(x.as<char>() + first * bytes, 0, size_t((end - first) * bytes));
+}
 
 static void attentionBackward(const Call& call) {
   const Heads heads{int64_t(call.params[0]), int64_t(call.params[1]), int64_t(call.params[2])};
   const Gradient gradient{call[0], call[1], call[2], call[3], call[4], call[5], call[6], call[7], call[8], call.workspace, heads, float(call.params[3])};
   const int64_t tokens = call[6].rows(), keys = call[7].rows();
   const Segments segments{call[9].as<int32_t>(), call[9].size() / 4, tokens, keys};
-  makeDelta(gradient, call.pool, tokens);
-  eachUnnamed(segments, [&](int64_t first, int64_t end) {
-    const int64_t bytes = heads.heads * heads.headDim * bytesOf(call[0].dtype);
-    std::memset(call[0].as<char>() + first * bytes, 0, size_t((end - first) * bytes));
-  });
   const auto scratch = [&](int worker) { return Scratch{static_cast<float*>(call.pool.scratch(worker))}; };
+  makeDelta(gradient, call.pool, tokens);
+  eachUnnamed(tokens, segments.count, queriesOf(segments), [&](int64_t first, int64_t end) { clearRows(call[0], first, end); });
+  if (gradesTogether(gradient, segments, call.pool.threads)) {
+    eachUnnamed(keys, segments.count, keysOf(segments), [&](int64_t first, int64_t end) {
+      clearRows(call[1], first, end);
+      clearRows(call[2], first, end);
+    });
+    eachRows(call.pool, segments, heads, INT64_MAX, [&](const Rows& rows, int worker) { gradeTogether(gradient, rows, scratch(worker)); });
+    return;
+  }
   eachRows(call.pool, segments, heads, kTogether, [&](const Rows& rows, int worker) { gradeQueries(gradient, rows, scratch(worker)); });
   call.pool.parallel(ceilDiv(keys, kTogether) * heads.kvHeads, [&](int64_t task, int worker) {
     const int64_t begin = task / heads.kvHeads * kTogether;

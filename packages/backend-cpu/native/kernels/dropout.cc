@@ -22,7 +22,7 @@ struct Stream {
 
 #if GRAFT_SCALAR
 
-constexpr int64_t kCounters = 1;
+constexpr int64_t kWords = 4;
 /** The four words for counter `group`, >> 8. */
 static void draw(uint32_t group, const Stream& stream, uint32_t words[4]) {
   uint32_t c0 = group, c1 = stream.position, c2 = stream.sample, c3 = stream.step;
@@ -40,7 +40,7 @@ static void draw(uint32_t group, const Stream& stream, uint32_t words[4]) {
 #else
 
 // A counter's words lie in the low halves of 64-bit lanes, where the instruction sets multiply 32 × 32 → 64 bits.
-constexpr int64_t kCounters = kLanes / 2;
+constexpr int64_t kCounters = kLanes / 2, kWords = 8 * kCounters;
 using U64 = uint64_t __attribute__((vector_size(8 * kCounters)));
 
 /** Products of the low halves. */
@@ -56,25 +56,44 @@ GRAFT_INLINE U64 multiply(U64 a, U64 b) {
 #endif
 }
 
-/** The 4 · kCounters words for the counters from `group` on, >> 8, in the order of their columns. */
+/** Neighbouring 64-bit lanes a0 b0 a2 b2 … and a1 b1 a3 b3 …, as the shuffles of all three instruction sets have it. */
+GRAFT_INLINE void interleave(U64 a, U64 b, U64& even, U64& odd) {
+#if defined(__AVX512F__) && GRAFT_LANES == 16
+  even = bitsAs<U64>(_mm512_unpacklo_epi64(bitsAs<__m512i>(a), bitsAs<__m512i>(b)));
+  odd = bitsAs<U64>(_mm512_unpackhi_epi64(bitsAs<__m512i>(a), bitsAs<__m512i>(b)));
+#elif defined(__AVX2__) && GRAFT_LANES == 8
+  even = bitsAs<U64>(_mm256_unpacklo_epi64(bitsAs<__m256i>(a), bitsAs<__m256i>(b)));
+  odd = bitsAs<U64>(_mm256_unpackhi_epi64(bitsAs<__m256i>(a), bitsAs<__m256i>(b)));
+#else
+  for (int i = 0; i < kCounters; i += 2) even[i] = a[i], even[i + 1] = b[i], odd[i] = a[i + 1], odd[i + 1] = b[i + 1];
+#endif
+}
+
+/** The 8 · kCounters words for the counters from `group` on, >> 8, in the order of their columns: two vectors of counters at once. */
 GRAFT_INLINE void draw(uint32_t group, const Stream& stream, uint32_t* words) {
-  const U64 zero{}, low = zero + 0xffffffffu;
-  U64 c0, c1 = zero + stream.position, c2 = zero + stream.sample, c3 = zero + stream.step;
-  for (int i = 0; i < kCounters; i++) c0[i] = uint32_t(group + uint32_t(i));
-  uint32_t key0 = stream.seed, key1 = stream.site;
-  for (int round = 0; round < 10; round++, key0 += kWeyl0, key1 += kWeyl1) {
-    const U64 first = multiply(c0, zero + kMultiplier0), second = multiply(c2, zero + kMultiplier1);
-    // Upper halves of c1 and c3 hold what `multiply` ignores and the shifts below drop.
-    c0 = (second >> 32) ^ (c1 & low) ^ uint64_t(key0);
-    c1 = second;
-    c2 = (first >> 32) ^ (c3 & low) ^ uint64_t(key1);
-    c3 = first;
+  const U64 zero{};
+  // Even lanes hold the first half of the counters, odd ones the second, so that `interleave` leaves them in order.
+  U64 c0[2], c1[2], c2[2], c3[2];
+  for (int i = 0; i < kCounters; i++) c0[0][i] = uint64_t(i / 2 + i % 2 * (kCounters / 2));
+  c0[0] += group;
+  c0[1] = c0[0] + kCounters;
+  for (int v = 0; v < 2; v++) c1[v] = zero + stream.position, c2[v] = zero + stream.sample, c3[v] = zero + stream.step;
+  // Only low halves count: `multiply` reads no more, and what gathers in the upper ones is dropped at the end.
+  U64 key0 = zero + stream.seed, key1 = zero + stream.site;
+  for (int round = 0; round < 10; round++, key0 += kWeyl0, key1 += kWeyl1)
+    for (int v = 0; v < 2; v++) {
+      const U64 first = multiply(c0[v], zero + kMultiplier0), second = multiply(c2[v], zero + kMultiplier1);
+      c0[v] = (second >> 32) ^ c1[v] ^ key0;
+      c1[v] = second;
+      c2[v] = (first >> 32) ^ c3[v] ^ key1;
+      c3[v] = first;
+    }
+  const U64 low = zero + 0xffffffu;
+  for (int v = 0; v < 2; v++) {
+    U64 pairs[2];
+    interleave((c0[v] >> 8 & low) | (c1[v] >> 8 & low) << 32, (c2[v] >> 8 & low) | (c3[v] >> 8 & low) << 32, pairs[0], pairs[1]);
+    __builtin_memcpy(words + v * 4 * kCounters, pairs, sizeof(pairs));
   }
-  c0 = (c0 & low) >> 8, c1 = (c1 & low) >> 8, c2 = (c2 & low) >> 8, c3 = (c3 & low) >> 8;
-  const U64 even = c0 | c1 << 32, odd = c2 | c3 << 32;  // words 0 and 1, words 2 and 3
-  uint64_t pairs[2 * kCounters];
-  for (int i = 0; i < kCounters; i++) pairs[2 * i] = even[i], pairs[2 * i + 1] = odd[i];
-  __builtin_memcpy(words, pairs, sizeof(pairs));
 }
 
 #endif
@@ -97,10 +116,10 @@ static void dropout(const Call& call) {
     const int32_t* key = keys + 2 * (keyRow + t);
     const Stream stream{uint32_t(key[1]), uint32_t(key[0]), step, seed, site};
     // Rounded up to whole draws: the last one may reach past the row.
-    uint32_t words[kBlock + 4 * kCounters];
+    uint32_t words[kBlock + kWords];
     for (int64_t column = 0; column < width; column += kBlock) {
       const int64_t count = smaller(kBlock, width - column);
-      for (int64_t i = 0; i < count; i += 4 * kCounters) draw(uint32_t((column + i) / 4), stream, words + i);
+      for (int64_t i = 0; i < count; i += kWords) draw(uint32_t((column + i) / 4), stream, words + i);
       Buffer outBuffer, xBuffer;
       const int64_t outAt = (outRow + t) * width + column;
       const float* values = read(x, (xRow + t) * width + column, count, xBuffer);

@@ -4,6 +4,8 @@
 
 #include <graft/kernel.h>
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -61,7 +63,10 @@ struct Tensor {
     operand.rank = int(shape.size());
     for (int i = 0; i < 4; i++) operand.shape[i] = i < operand.rank ? shape[i] : 1;
     void* p = nullptr;
-    if (posix_memalign(&p, 64, std::max<size_t>(bytes(), 1)) != 0) std::abort();
+    // Huge pages where it matters, as the product's arenas have them.
+    const bool huge = bytes() >= size_t{4} << 20;
+    if (posix_memalign(&p, huge ? size_t{2} << 20 : 64, std::max<size_t>(bytes(), 1)) != 0) std::abort();
+    if (huge) madvise(p, bytes() >> 21 << 21, MADV_HUGEPAGE);
     memory = std::shared_ptr<void>(p, std::free);
     operand.data = p;
     std::memset(p, 0xff, bytes());  // NaN

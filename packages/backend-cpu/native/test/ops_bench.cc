@@ -95,7 +95,9 @@ static Tensor random32(std::vector<int64_t> shape, DType dtype) {
 }
 
 static void benchAttention(int64_t heads, int64_t kvHeads, int64_t headDim, int64_t batch, int64_t queries, int64_t keys, DType dtype) {
-  if (!only.empty() && std::string("attention").find(only) == std::string::npos) return;
+  char label[100];
+  std::snprintf(label, sizeof label, "attention %lld/%lld heads of %lld, %lld x %lld of %lld, %s", (long long)heads, (long long)kvHeads, (long long)headDim, (long long)batch, (long long)queries, (long long)keys, dtype == DType::f32 ? "f32" : "bf16");
+  if (!only.empty() && std::string(label).find(only) == std::string::npos) return;
   const int64_t tokens = batch * queries, n = heads * headDim;
   Tensor q = random32({tokens, n}, dtype), k = random32({batch * keys, kvHeads * headDim}, dtype), v = random32({batch * keys, kvHeads * headDim}, dtype);
   Tensor out(dtype, {tokens, n}), lse(DType::f32, {tokens, heads}), segments(DType::i32, {batch, 4});
@@ -107,10 +109,8 @@ static void benchAttention(int64_t heads, int64_t kvHeads, int64_t headDim, int6
   // Pairs of a query and a key that it sees; two products of 2 · headDim operations each, five in the backward pass.
   const double pairs = double(batch) * double(heads) * (double(queries) * double(keys - queries) + 0.5 * double(queries) * double(queries + 1));
   const double time = best([&]() { runOnce("attention", {out, lse, q, k, v, segments}, params, 0, threads); });
-  char label[100];
-  std::snprintf(label, sizeof label, "%lld/%lld heads of %lld, %lld x %lld of %lld, %s", (long long)heads, (long long)kvHeads, (long long)headDim, (long long)batch, (long long)queries, (long long)keys, dtype == DType::f32 ? "f32" : "bf16");
   const double rate = 4 * double(headDim) * pairs / time / 1e9, streamed = double(k.bytes() + v.bytes()) / time / 1e9;
-  std::printf("%-44s forward %8.2f ms %6.1f GFLOP/s %3.0f %% of peak", label, time * 1e3, rate, 100 * rate / peakRate);
+  std::printf("%-52s forward %8.2f ms %6.1f GFLOP/s %3.0f %% of peak", label, time * 1e3, rate, 100 * rate / peakRate);
   if (queries == 1) {
     std::printf(", k and v at %.1f GB/s\n", streamed);
     return;
