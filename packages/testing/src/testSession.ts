@@ -68,6 +68,17 @@ const recipes: ReadonlyArray<readonly [string, Parameters<typeof toyRecipe>[0]]>
     "full training from bf16, with checkpoints, untied",
     { adapter: fullTraining, checkpointing: true, model: { tied: false, dtype: "bf16" } }
   ],
+  [
+    "LoRA beside a trained head and trained norms",
+    {
+      adapter: { ...toyLora(), trainsBase: (path) => path === "lm_head" || path.includes("norm") },
+      model: { tied: false }
+    }
+  ],
+  [
+    "LoRA beside a trained embedding that is the head too",
+    { adapter: { ...toyLora(), trainsBase: (path) => path === "model.embed_tokens" }, checkpointing: true }
+  ],
   ["full training from f16", { adapter: fullTraining, model: { dtype: "f16" } }],
   ["LoRA over f16", { model: { dtype: "f16" } }]
 ]

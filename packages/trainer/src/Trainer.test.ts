@@ -265,7 +265,7 @@ test("interruption ends a run within a step, and closes the device", async () =>
   assert.ok(only(seen, "Step").length < 1000 && performance.now() - from < 5000)
 })
 test("timers tick through a long step, and its progress is told", async () => {
-  const documents = Array.from({ length: 90 }, (_, i) => toyDocument(i, 60))
+  const documents = Array.from({ length: 200 }, (_, i) => toyDocument(i, 60))
   let ticks = 0
   const timer = setInterval(() => ticks++, 10)
   const events = await collect(stack({ steps: 2 }, { data: ToyDataset.layer({ batches: () => [documents] }) }))
