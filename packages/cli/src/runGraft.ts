@@ -45,6 +45,8 @@ export const runGraft = async (args: ReadonlyArray<string>): Promise<number> => 
 
 const exitCode = (exit: Exit.Exit<void, unknown>, json: boolean, asked: number | undefined): number => {
   if (Exit.isSuccess(exit)) return 0
+  // A live line may stand where the words are to come.
+  if (process.stdout.isTTY && !json) process.stdout.write("\r\x1b[K")
   if (Cause.hasInterruptsOnly(exit.cause)) {
     process.stderr.write("stopped\n")
     return asked ?? 130
