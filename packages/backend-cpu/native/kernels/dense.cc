@@ -46,12 +46,9 @@ void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64
          int64_t rows) {
   dotMatrix(y, yStride, x, xStride, tokens, matrixOf(w, true), row0, rows, w->in);
 }
-void ahead(const graft_weight* w, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
-  prefetchBlock(matrixOf(w, true), row0, rows, col0, cols);
-}
-constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, fillF32, multipliesPairs ? fillBf16 : nullptr, dot, ahead};
+constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, fillF32, multipliesPairs ? fillBf16 : nullptr, dot};
 #else
-constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, nullptr, nullptr, nullptr, nullptr};
+constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, nullptr, nullptr, nullptr};
 #endif
 
 }  // namespace

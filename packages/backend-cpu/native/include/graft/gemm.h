@@ -26,10 +26,6 @@ struct Filler {
   /** Panels of `width` of outputs [first, first + count), steps [k0, k0 + k), in the kind's elements. */
   void (*fill)(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
                void* scratch);
-  /** Null, or asks for the storage of one piece of the block: an output's steps, or a step's outputs, as it lies. */
-  void (*prefetch)(const void* self, int64_t first, int64_t count, int64_t k0, int64_t k);
-  /** Whether an output's steps lie side by side: which pieces `prefetch` is asked for. */
-  bool along;
 };
 
 struct Term {
@@ -137,23 +133,6 @@ GRAFT_INLINE void packRows(const Pass<Kind>& pass, int64_t slice, int64_t from, 
   }
 }
 
-/** Spreads the prefetching of the next block of B over the tiles of this one. */
-struct Ahead {
-  const Filler* filler;
-  int64_t first, count, k0, k, pieces, asked, tilesDone, tilesToDo;
-
-  GRAFT_INLINE void step() {
-    tilesDone++;
-    for (const int64_t due = tilesDone * pieces / tilesToDo; asked < due; asked++) {
-      if (filler->along) {
-        filler->prefetch(filler->self, first + asked, 1, k0, k);
-      } else {
-        filler->prefetch(filler->self, first, count, k0 + asked, 1);
-      }
-    }
-  }
-};
-
 /** Multiplies a block of columns by a part of the tiles, over the slices of the pass. */
 template <class Kind>
 GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t part, unsigned char* scratch) {
@@ -176,15 +155,6 @@ GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t p
     const Filler& b = slice.term->b;
     b.fill(b.self, packedColumns, tileWidth, pass.column0 + column0, columns, slice.k0, slice.k, fillScratch);
 
-    Ahead ahead{};
-    if (s + 1 < pass.endSlice) {
-      const auto next = pass.slices[s + 1];
-      const Filler& filler = next.term->b;
-      if (filler.prefetch != nullptr)
-        ahead = {&filler, pass.column0 + column0, columns, next.k0, next.k, filler.along ? columns : next.k,
-                 0, 0, panels * (to - from)};
-    }
-
     const typename Kind::Element* packedRows = pass.packed + offset;
     const auto one = [&](int64_t t, int64_t panel) {
       const int64_t rows = pass.tiles.size(t), start = pass.tiles.start(t);
@@ -195,7 +165,6 @@ GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t p
         pass.finish->finish(pass.finish->self, sums, tileWidth, pass.row0 + start, rows,
                             pass.column0 + column0 + panel * tileWidth,
                             smaller(tileWidth, columns - panel * tileWidth));
-      if (ahead.pieces > 0) ahead.step();
     };
     // A short slice's whole block fits the first-level cache: rows outside, so that the output is written along its rows.
     if (columns * slice.elements * 4 <= 16 << 10) {
@@ -299,13 +268,10 @@ static void fillMatrix(const void* self, void* dst, int64_t width, int64_t first
                        void*) {
   pack<Kind>(*static_cast<const Matrix*>(self), dst, width, first, count, k0, k);
 }
-static inline void prefetchMatrix(const void* self, int64_t first, int64_t count, int64_t k0, int64_t k) {
-  prefetchBlock(*static_cast<const Matrix*>(self), first, count, k0, k);
-}
 /** A dense matrix as one side; it must outlive the product. */
 template <class Kind>
 GRAFT_INLINE Filler fillerOf(const Matrix& matrix) {
-  return {&matrix, fillMatrix<Kind>, prefetchMatrix, matrix.along};
+  return {&matrix, fillMatrix<Kind>};
 }
 
 template <class Kind>
@@ -330,17 +296,9 @@ static void fillWeight(const void* self, void* dst, int64_t width, int64_t first
   for (int64_t r = 0; r < rows; r++) source->row_f32(&side.weight, block + r * columns, row0 + r, column0, columns);
   pack<Kind>(Matrix{block, DType::f32, columns, !side.transposed}, dst, width, 0, count, 0, k);
 }
-static inline void prefetchWeight(const void* self, int64_t first, int64_t count, int64_t k0, int64_t k) {
-  const WeightSide& side = *static_cast<const WeightSide*>(self);
-  if (side.transposed) {
-    side.source->prefetch(&side.weight, k0, k, first, count);
-  } else {
-    side.source->prefetch(&side.weight, first, count, k0, k);
-  }
-}
 template <class Kind>
 GRAFT_INLINE Filler fillerOf(const WeightSide& side) {
-  return {&side, fillWeight<Kind>, GRAFT_SOURCE_HAS(side.source, prefetch) ? prefetchWeight : nullptr, !side.transposed};
+  return {&side, fillWeight<Kind>};
 }
 
 template <class T>

@@ -112,7 +112,12 @@ template <class Kind, class Source>
 static void packAcross(uint32_t* dst, int64_t width, int64_t outputs, const typename Source::Type* src, int64_t ld,
                        int64_t k) {
   const int64_t elements = ceilDiv(k, Kind::perElement);
+  constexpr int64_t line = 64 / sizeof(typename Source::Type), ahead = 8;
   for (int64_t p = 0; p < elements; p++) {
+    // A row is a few cache lines, far from the next row's: no hardware prefetcher follows.
+    for (int64_t j = 0; j < outputs; j += line) prefetch(src + (p + ahead) * Kind::perElement * ld + j);
+    if constexpr (Kind::perElement == 2)
+      for (int64_t j = 0; j < outputs; j += line) prefetch(src + ((p + ahead) * 2 + 1) * ld + j);
     const typename Source::Type* row = src + p * Kind::perElement * ld;
     const typename Source::Type* next = p * Kind::perElement + 1 < k ? row + ld : nullptr;
     for (int64_t first = 0; first < outputs; first += width) {
@@ -164,15 +169,6 @@ static void pack(const Matrix& matrix, void* dst, int64_t width, int64_t first, 
   } else {
     packAs<Kind, Read<F16>>(matrix, words, width, first, count, k0, k);
   }
-}
-
-/** Brings a block's cache lines closer, to be packed next. */
-static inline void prefetchBlock(const Matrix& matrix, int64_t first, int64_t count, int64_t k0, int64_t k) {
-  const int64_t bytes = bytesOf(matrix.dtype);
-  const int64_t rows = matrix.along ? count : k, columns = matrix.along ? k : count;
-  const char* at = static_cast<const char*>(matrix.data) + ((matrix.along ? first : k0) * matrix.ld + (matrix.along ? k0 : first)) * bytes;
-  for (int64_t r = 0; r < rows; r++, at += matrix.ld * bytes)
-    for (int64_t c = 0; c < columns * bytes; c += 64) prefetch(at + c);
 }
 
 }  // namespace panels

@@ -22,6 +22,8 @@ constexpr int tileRows = 12, tileVectors = 2;
 constexpr int tileRows = 8, tileVectors = 3;
 #endif
 constexpr int tileWidth = tileVectors * lanes;
+/** How far ahead, in elements, a tile asks for its rows: 3 KiB, half a tile or more. */
+constexpr int aheadOfRows = 768;
 
 struct Singles {
   using Element = float;
@@ -82,6 +84,13 @@ static void tile(int64_t k, const typename Kind::Element* a, const typename Kind
     for (int v = 0; v < tileVectors; v++) sums[i][v] = Floats{};
 #pragma GCC unroll 1
   for (int64_t p = 0; p < k; p++, a += Rows, b += tileWidth) {
+    // a comes from the second-level cache, and the hardware's prefetcher starts anew with each tile; b is prefetched where
+    // its panel fills the first level. Addresses past the end do no harm.
+    prefetch(a + aheadOfRows);
+    if constexpr (lanes == 16) {
+      prefetch(b + 8 * tileWidth);
+      prefetch(b + 8 * tileWidth + lanes);
+    }
     Vector column[tileVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < tileVectors; v++) column[v] = Kind::load(b + v * lanes);

@@ -66,9 +66,6 @@ struct graft_panel_source {
    */
   void (*dot_f32)(const graft_weight* w, float* y, int64_t y_stride, const float* x, int64_t x_stride, int64_t tokens,
                   int64_t row0, int64_t rows);
-
-  /** Asks for the storage of the block to be brought into the cache: called while another block is multiplied. */
-  void (*prefetch)(const graft_weight* w, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
 };
 
 #ifdef __cplusplus
