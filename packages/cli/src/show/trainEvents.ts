@@ -60,7 +60,10 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
   const live = (step: number, fraction: number): void => {
     const done = step - 1 + fraction
     const left = stepSeconds === undefined ? "" : `  ETA ${duration((steps - done) * stepSeconds)}`
-    const now = last === undefined ? "" : `  loss ${last.loss.toFixed(4)}  lr ${last.learningRate.toExponential(2)}  ${rate(last.tokensPerSecond)} tokens/s`
+    const now =
+      last === undefined
+        ? ""
+        : `  loss ${last.loss.toFixed(4)}  lr ${last.learningRate.toExponential(2)}  ${rate(last.tokensPerSecond)} tokens/s`
     screen.live(`${bar(done / steps)} step ${step}/${steps} ${Math.round(100 * fraction)} %${now}${left}`)
   }
 

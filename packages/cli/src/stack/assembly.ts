@@ -6,7 +6,6 @@ import {
   assemble,
   Backend,
   BadStack,
-  Dense,
   Kernels,
   LoadError,
   type MemoryPlan,
@@ -16,15 +15,15 @@ import {
   type Overrides,
   Scope
 } from "@graft/core"
-import { LlamaLoader, type OpenedModel } from "@graft/llama-loader"
+import type { OpenedModel } from "@graft/llama-loader"
 import { Lora } from "@graft/lora"
 import { Effect, Layer } from "effect"
 import type { BackendInput } from "../flags/modelFlags.ts"
 import { bytes } from "../show/quantities.ts"
 import type { Screen } from "../show/Screen.ts"
 import { backendLayer } from "./backendLayer.ts"
-import { denseDtype } from "./denseDtype.ts"
 import { loadBytes } from "./loadBytes.ts"
+import { computeOf, loaderLayer } from "./weightStorage.ts"
 
 const Unadapted = Layer.effect(
   Adapter,
@@ -36,19 +35,12 @@ const Unadapted = Layer.effect(
 /** Backend, kernels, model and adapter of the flags. */
 export const assemblyLayer = (input: BackendInput & { readonly adapter: string | undefined }, model: OpenedModel) =>
   Layer.unwrap(
-    Effect.map(Backend, (backend) => {
-      const dtype = denseDtype(model, computeOf(input, backend))
-      return (input.adapter === undefined ? Unadapted : Lora.layerFrom(input.adapter)).pipe(
-        Layer.provideMerge(LlamaLoader.layerOf(model, { denseDtype: dtype })),
-        Layer.provide(Dense.layerOf(dtype))
+    Effect.map(Backend, (backend) =>
+      (input.adapter === undefined ? Unadapted : Lora.layerFrom(input.adapter)).pipe(
+        Layer.provideMerge(loaderLayer(model, computeOf(input.compute, backend)))
       )
-    })
+    )
   ).pipe(Layer.provideMerge(backendLayer(input)))
-
-const computeOf = (
-  { compute }: Pick<BackendInput, "compute">,
-  { multipliesBf16 }: { readonly multipliesBf16: boolean }
-): ActivationDType => compute ?? (multipliesBf16 ? "bf16" : "f32")
 
 /** What a memory plan is made from. */
 export const assemblyOf = Effect.fnUntraced(function* (input: Pick<BackendInput, "compute">) {
@@ -57,7 +49,7 @@ export const assemblyOf = Effect.fnUntraced(function* (input: Pick<BackendInput,
   if (problem !== undefined) return yield* new BadStack({ message: problem })
   const assembly: Assembly = { load: model.load, adapter: adapter.plan }
   const engine: { readonly compute: ActivationDType; readonly overrides: Overrides } = {
-    compute: computeOf(input, backend),
+    compute: computeOf(input.compute, backend),
     overrides: kernels.overrides
   }
   return { backend, assembly, engine, description: model.description }

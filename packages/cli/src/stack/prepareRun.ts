@@ -2,16 +2,16 @@
  * From flags to a stack: the device is looked at, the model opened, the adapter checked against it, the rows read; then
  * the layers stand, and the trainer's plan and run are functions of them. No weight is read here.
  */
-import { AdamW, Backend, Dense } from "@graft/core"
-import { LlamaLoader, openModel } from "@graft/llama-loader"
+import { AdamW, Backend } from "@graft/core"
+import { openModel } from "@graft/llama-loader"
 import { prepareData, Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { adapterLayer } from "./adapterLayer.ts"
 import { backendLayer } from "./backendLayer.ts"
-import { denseDtype } from "./denseDtype.ts"
 import { dataModelOf, templateOf } from "./textOfModel.ts"
+import { computeOf, loaderLayer } from "./weightStorage.ts"
 
 /** `store`: where the run is kept; a plan has none. */
 export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string) {
@@ -19,7 +19,7 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
   const model = yield* openModel(input.model)
   const adapter = yield* adapterLayer(input, model)
   // A typing mistake in a target should not have to wait for a million rows.
-  const early = adapter.pipe(Layer.provide(LlamaLoader.layerOf(model)), Layer.provide(Dense.layer))
+  const early = adapter.pipe(Layer.provide(loaderLayer(model, input.compute ?? "f32")))
   yield* Effect.scoped(Layer.build(Layer.merge(early, device)))
 
   const data = yield* prepareData(dataOptions(input), dataModelOf(model, yield* templateOf(model, input.chatTemplate)))
@@ -44,17 +44,15 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
     weightDecay: input.weightDecay
   })
   const overDevice = Layer.unwrap(
-    Effect.map(Backend, (backend) => {
-      const dtype = denseDtype(model, input.compute ?? (backend.multipliesBf16 ? "bf16" : "f32"))
-      return trainer.pipe(
+    Effect.map(Backend, (backend) =>
+      trainer.pipe(
         Layer.provide(optimizer),
         Layer.provide(Sft.layerOf(data)),
         Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
         Layer.provideMerge(adapter),
-        Layer.provideMerge(LlamaLoader.layerOf(model, { denseDtype: dtype })),
-        Layer.provide(Dense.layerOf(dtype))
+        Layer.provideMerge(loaderLayer(model, computeOf(input.compute, backend)))
       )
-    })
+    )
   )
   return { model, data, steps, stack: overDevice.pipe(Layer.provideMerge(device)) }
 })

@@ -15,7 +15,12 @@ export interface WorkOptions {
 /** Floating-point operations of one step. */
 export const workOfStep = (
   { linears }: Pick<ModelDescription, "linears">,
-  { vocabularySize, hiddenSize, queryWidth, layers }: LlamaConfig,
+  {
+    vocabularySize,
+    hiddenSize,
+    queryWidth,
+    layers
+  }: Pick<LlamaConfig, "vocabularySize" | "hiddenSize" | "queryWidth" | "layers">,
   micro: ReadonlyArray<MicroBatch>,
   { trainsBase, checkpointing, trainableParameters }: WorkOptions
 ): number => {
