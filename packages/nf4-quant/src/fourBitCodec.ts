@@ -1,0 +1,78 @@
+/**
+ * 4-bit weights as frozen linear operators. The storage is bitsandbytes': packed codes, then what the scale format keeps. A
+ * row is dequantised where it is used (natively while GEMM packs it); no dequantised copy of W exists.
+ */
+import {
+  type Codec,
+  matrixShape,
+  PanelWeight,
+  type ScaleFormat,
+  Scope,
+  type SourceTensor,
+  type View,
+  type WeightKernels,
+  weightKernels
+} from "@graft/core"
+import { adoptFourBit } from "./bitsandbytes.ts"
+import type { BlockSize, Codebook } from "./codebooks.ts"
+import { quantizeKernels } from "./quantize4bit.ts"
+
+const f = Math.fround
+
+/** W[row, i] = codebook[code] · scale of the element's block; blocks run across rows. */
+const fillRow =
+  ({ values }: Codebook, scales: ScaleFormat, block: BlockSize) =>
+  (panel: Float32Array, [packed, ...rest]: ReadonlyArray<View>, row: number, n: number): void => {
+    let scale = 0
+    let last = -1
+    for (let i = 0; i < n; i++) {
+      const e = row * n + i
+      const index = Math.floor(e / block)
+      if (index !== last) {
+        scale = scales.at(rest, index)
+        last = index
+      }
+      const byte = packed![e >> 1]!
+      panel[i] = f(values[e % 2 === 0 ? byte >> 4 : byte & 15]! * scale)
+    }
+  }
+
+/** Kernels are made once for a code book, a scale format and a block size. */
+const made = new Map<string, WeightKernels>()
+const kernelsOf = (codebook: Codebook, scales: ScaleFormat, block: BlockSize): WeightKernels => {
+  const key = `${codebook.name} ${scales.name} ${block}`
+  const kernels = made.get(key) ?? weightKernels(codebook.name, fillRow(codebook, scales, block))
+  made.set(key, kernels)
+  return kernels
+}
+
+export const fourBitCodec = (codebook: Codebook, scales: ScaleFormat, block: BlockSize): Codec => ({
+  name: codebook.name,
+  encode: (source: SourceTensor, scope: Scope, path: string) => {
+    const [out, inner] = matrixShape(source.shape, path)
+    if (source.dtype !== "f32" && source.dtype !== "bf16" && source.dtype !== "f16") {
+      throw new TypeError(`${path}: ${codebook.name} quantises f32, bf16 and f16, got ${source.dtype}`)
+    }
+    const n = out * inner
+    const packed = scope.tensor([Math.ceil(n / 2)], path, "u8", "weights")
+    using temporary = new Scope(scope.queue, "workspace")
+    const absmax = temporary.tensor([Math.ceil(n / block)], `${path} scales`)
+    {
+      using dense = new Scope(scope.queue, "workspace")
+      const x = dense.tensor([n], `${path} (${source.dtype})`, source.dtype)
+      scope.queue.uploadSource(x, source)
+      scope.queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, x], { block })
+    }
+    const storage = [packed, ...scales.encode(absmax, scope, path)]
+    return new PanelWeight(scope.queue, codebook.name, kernelsOf(codebook, scales, block), out, inner, storage)
+  },
+  adopt: (file, path, scope) => {
+    const found = adoptFourBit(file, path, codebook, scales, scope)
+    if (found === undefined) return undefined
+    const { packed, scaleStorage, out, inner, blockSize } = found
+    return new PanelWeight(scope.queue, codebook.name, kernelsOf(codebook, scales, blockSize), out, inner, [
+      packed,
+      ...scaleStorage
+    ])
+  }
+})
