@@ -301,34 +301,47 @@ GRAFT_INLINE Filler fillerOf(const WeightSide& side) {
   return {&side, fillWeight<Kind>};
 }
 
+/** One row of sums; `Columns` is its length where that is known and a multiple of lanes, else 0. */
+template <class T, bool Accumulate, int Columns>
+GRAFT_INLINE void finishRow(T* at, const float* sums, float scale, int64_t columns) {
+  const int64_t length = Columns > 0 ? Columns : columns;
+  int64_t j = 0;
+  for (; j + lanes <= length; j += lanes) {
+    const Floats value = scale * load(sums + j);
+    store(at + j, Accumulate ? load(at + j) + value : value);
+  }
+  if constexpr (Columns == 0)
+    for (; j < length; j++) put(at + j, scale * sums[j], Accumulate);
+}
+template <class T, bool Accumulate>
+GRAFT_INLINE void finishRows(const Output& out, T* at, const float* sums, int64_t ld, int64_t rows, int64_t columns) {
+  if (columns == tileWidth) {
+    for (int64_t i = 0; i < rows; i++) finishRow<T, Accumulate, tileWidth>(at + i * out.ld, sums + i * ld, out.scale, columns);
+  } else {
+    for (int64_t i = 0; i < rows; i++) finishRow<T, Accumulate, 0>(at + i * out.ld, sums + i * ld, out.scale, columns);
+  }
+}
 template <class T>
-GRAFT_INLINE void finishAs(const Output& out, T* data, const float* sums, int64_t ld, int64_t row, int64_t rows,
-                           int64_t column, int64_t columns) {
-  const float scale = out.scale;
+GRAFT_INLINE void finishAs(const Output& out, const float* sums, int64_t ld, int64_t row, int64_t rows, int64_t column,
+                           int64_t columns) {
+  T* data = static_cast<T*>(out.data);
   if (out.flipped) {
     for (int64_t j = 0; j < columns; j++)
       for (int64_t i = 0; i < rows; i++)
-        put(data + (column + j) * out.ld + row + i, scale * sums[i * ld + j], out.accumulate);
-    return;
-  }
-  for (int64_t i = 0; i < rows; i++) {
-    T* at = data + (row + i) * out.ld + column;
-    const float* from = sums + i * ld;
-    int64_t j = 0;
-    for (; j + lanes <= columns; j += lanes) {
-      const Floats value = scale * load(from + j);
-      store(at + j, out.accumulate ? load(at + j) + value : value);
-    }
-    for (; j < columns; j++) put(at + j, scale * from[j], out.accumulate);
+        put(data + (column + j) * out.ld + row + i, out.scale * sums[i * ld + j], out.accumulate);
+  } else if (out.accumulate) {
+    finishRows<T, true>(out, data + row * out.ld + column, sums, ld, rows, columns);
+  } else {
+    finishRows<T, false>(out, data + row * out.ld + column, sums, ld, rows, columns);
   }
 }
 static inline void finishOutput(const void* self, const float* sums, int64_t ld, int64_t row, int64_t rows,
                                 int64_t column, int64_t columns) {
   const Output& out = *static_cast<const Output*>(self);
   if (out.dtype == DType::f32) {
-    finishAs(out, static_cast<float*>(out.data), sums, ld, row, rows, column, columns);
+    finishAs<float>(out, sums, ld, row, rows, column, columns);
   } else {
-    finishAs(out, static_cast<BF16*>(out.data), sums, ld, row, rows, column, columns);
+    finishAs<BF16>(out, sums, ld, row, rows, column, columns);
   }
 }
 GRAFT_INLINE Finish finishOf(const Output& output) { return {&output, finishOutput}; }

@@ -20,12 +20,7 @@ struct Read {
   using Type = T;
   static GRAFT_INLINE Floats floats(const T* p) { return load(p); }
   static GRAFT_INLINE Words halves(const T* p) { return narrowFloats(load(p)); }
-  static GRAFT_INLINE Words pairs(const T* p) {
-    uint16_t both[2 * lanes];
-    storeHalves(both, halves(p));
-    storeHalves(both + lanes, halves(p + lanes));
-    return loadWords(both);
-  }
+  static GRAFT_INLINE Words pairs(const T* p) { return joinHalves(halves(p), halves(p + lanes)); }
 };
 template <>
 struct Read<BF16> {

@@ -9,12 +9,14 @@ namespace graft {
 namespace GRAFT_ISA {
 namespace panels {
 
-/** Up to so many rows of x take the dot path when both sides lie along k. */
-constexpr int64_t dotRowsAtMost = 4;
-/** Up to so many columns take it with the sides' roles exchanged: W is then the activation. */
-constexpr int64_t dotColumnsAtMost = 8;
+/** Up to so many rows of x take the dot path when both sides lie along k ... */
+constexpr int64_t dotRowsAtMost = 8;
+/** ... and up to so many columns with the sides' roles exchanged: W is then the activation. */
+constexpr int64_t dotColumnsAtMost = 16;
 /** A reduction too short for the dot path's horizontal sums. */
 constexpr int64_t dotReductionAtLeast = 128;
+/** Up to so many rows, or columns, are spread over rows of the other side where that lies across k. */
+constexpr int64_t spreadRowsAtMost = 4;
 /** Products this narrow, and higher than wide, are computed as out^T: the long side is streamed, the short one packed. */
 constexpr int64_t flipColumnsAtMost = 256;
 
@@ -32,6 +34,14 @@ static inline void multiplyMatrices(const Pool& pool, const Output& out, int64_t
       multiplyDot(pool, n, m, k, b, {&a, nullptr}, finishOf(flipped));
       return;
     }
+  }
+  if (m <= spreadRowsAtMost && !b.along && dotFits(pool, m, k)) {
+    multiplySpread(pool, m, n, k, a, {&b, nullptr}, finishOf(out));
+    return;
+  }
+  if (n <= spreadRowsAtMost && !a.along && dotFits(pool, n, k)) {
+    multiplySpread(pool, n, m, k, b, {&a, nullptr}, finishOf(flipped));
+    return;
   }
   const bool flip = n <= flipColumnsAtMost && n < m;
   const auto run = [&]<class Kind>(Kind) {
@@ -59,6 +69,10 @@ static inline void multiplyWeight(const Pool& pool, const Output& out, int64_t m
   const int64_t k = side.transposed ? side.weight.out : side.weight.in;
   if (!side.transposed && m <= dotRowsAtMost && k >= dotReductionAtLeast && dotFits(pool, m, k)) {
     multiplyDot(pool, m, n, k, x, {nullptr, &side}, finishOf(out));
+    return;
+  }
+  if (side.transposed && m <= spreadRowsAtMost && dotFits(pool, m, k)) {
+    multiplySpread(pool, m, n, k, x, {nullptr, &side}, finishOf(out));
     return;
   }
   if constexpr (multipliesPairs) {

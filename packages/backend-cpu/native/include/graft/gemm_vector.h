@@ -35,7 +35,6 @@ GRAFT_INLINE Words loadWords(const void* p) { return *static_cast<const WordsInM
 GRAFT_INLINE void storeWords(void* p, Words v) { *static_cast<WordsInMemory*>(p) = v; }
 /** Sixteen-bit elements, one to the low half of each lane. */
 GRAFT_INLINE Words loadHalves(const void* p) { return widenInt(*static_cast<const HalvesInMemory*>(p)); }
-GRAFT_INLINE void storeHalves(void* p, Words v) { *static_cast<HalvesInMemory*>(p) = narrowInt(v); }
 GRAFT_INLINE Floats broadcast(float x) { return splat(x); }
 GRAFT_INLINE Words broadcast(uint32_t x) { return x + Words{}; }
 
@@ -68,6 +67,19 @@ GRAFT_INLINE Words narrowFloats(Floats x) {
 #else
 #define GRAFT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, I32{__VA_ARGS__})
 #endif
+
+/** Pairs of neighbours: the low halves of a's and then b's lanes, two to a word. */
+GRAFT_INLINE Words joinHalves(Words a, Words b) {
+#if GRAFT_LANES == 16
+  const Words even = GRAFT_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const Words odd = GRAFT_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif GRAFT_LANES == 8
+  const Words even = GRAFT_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14), odd = GRAFT_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  const Words even = GRAFT_SHUFFLE(a, b, 0, 2, 4, 6), odd = GRAFT_SHUFFLE(a, b, 1, 3, 5, 7);
+#endif
+  return even | odd << 16;
+}
 
 /** Rows become columns: r[i] lane j and r[j] lane i change places. */
 GRAFT_INLINE void transpose(Words r[lanes]) {
