@@ -1,7 +1,7 @@
 import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { data, rowFlags } from "./dataFlags.ts"
-import { adapter, backendFlags, model } from "./modelFlags.ts"
+import { adapter, backendFlags, model, storageFlags } from "./modelFlags.ts"
 import { positiveInt } from "./numbers.ts"
 import { json } from "./outputFlags.ts"
 
@@ -15,6 +15,7 @@ export const evalFlags = {
     Flag.withDefault(8),
     Flag.withDescription("rows that go through the model at a time; the result does not depend on it (default 8)")
   ),
+  ...storageFlags,
   ...backendFlags,
   json
 }

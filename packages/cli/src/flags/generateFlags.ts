@@ -2,7 +2,7 @@
 import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { maybe, off } from "./maybe.ts"
-import { adapter, backendFlags, model } from "./modelFlags.ts"
+import { adapter, backendFlags, model, storageFlags } from "./modelFlags.ts"
 import { nonNegative, nonNegativeInt, positiveInt } from "./numbers.ts"
 import { json } from "./outputFlags.ts"
 
@@ -65,6 +65,7 @@ export const generateFlags = {
     )
   ),
   ...samplingFlags,
+  ...storageFlags,
   ...backendFlags,
   json
 }
@@ -76,6 +77,7 @@ export const chatFlags = {
   system,
   chatTemplate: templateFlag,
   ...samplingFlags,
+  ...storageFlags,
   ...backendFlags
 }
 export type ChatInput = Command.Command.Config.Infer<typeof chatFlags>

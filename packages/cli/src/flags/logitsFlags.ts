@@ -1,6 +1,6 @@
 import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { adapter, backendFlags, model } from "./modelFlags.ts"
+import { adapter, backendFlags, model, storageFlags } from "./modelFlags.ts"
 import { json } from "./outputFlags.ts"
 
 export const logitsFlags = {
@@ -15,6 +15,7 @@ export const logitsFlags = {
     Flag.withMetavar("FILE"),
     Flag.withDescription("safetensors to write: logits, f32 [batch, tokens, vocabulary]")
   ),
+  ...storageFlags,
   ...backendFlags,
   json
 }

@@ -1,7 +1,7 @@
 /** Which model, with which adapter, on which device. */
 import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { maybe } from "./maybe.ts"
+import { maybe, off } from "./maybe.ts"
 import { positiveInt } from "./numbers.ts"
 
 export const model = Flag.String("model").pipe(
@@ -36,3 +36,25 @@ export const backendFlags = {
   )
 }
 export type BackendInput = Command.Command.Config.Infer<typeof backendFlags>
+
+/** How the frozen weights of the layers' linears are kept. A checkpoint that is quantised already needs none of these. */
+export const storageFlags = {
+  quantize: maybe(
+    Flag.Literals("quantize", ["nf4", "fp4"]).pipe(
+      Flag.withDescription(
+        "frozen linears in 4 bits while loading (QLoRA, arXiv:2305.14314); nf4 is the better of the two"
+      )
+    )
+  ),
+  doubleQuant: off("double-quant", "their scales in 8 bits: 4.13 bits a weight instead of 4.5"),
+  blockSize: maybe(
+    positiveInt("block-size").pipe(Flag.withDescription("weights that share a scale: 32, 64, 128, … 4096 (default 64)"))
+  ),
+  skip: maybe(
+    Flag.String("skip").pipe(
+      Flag.withMetavar("NAMES"),
+      Flag.withDescription("linears that stay unquantised, by name or suffix, with commas")
+    )
+  )
+}
+export type StorageInput = Command.Command.Config.Infer<typeof storageFlags>

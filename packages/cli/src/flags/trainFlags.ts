@@ -6,7 +6,7 @@ import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { data, rowFlags } from "./dataFlags.ts"
 import { maybe, off } from "./maybe.ts"
-import { backendFlags, model } from "./modelFlags.ts"
+import { backendFlags, model, storageFlags } from "./modelFlags.ts"
 import { fraction, nonNegative, nonNegativeInt, positive, positiveInt } from "./numbers.ts"
 import { json } from "./outputFlags.ts"
 
@@ -123,6 +123,7 @@ export const trainFlags = {
     described("steps between checkpoints; 0: only at the end (default 0)")
   ),
   resume: off("resume", "go on from the checkpoint in --out; the result is that of a run never stopped"),
+  ...storageFlags,
   ...backendFlags,
   json
 }

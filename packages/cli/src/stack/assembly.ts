@@ -18,7 +18,7 @@ import {
 import type { OpenedModel } from "@graft/llama-loader"
 import { Lora } from "@graft/lora"
 import { Effect, Layer } from "effect"
-import type { BackendInput } from "../flags/modelFlags.ts"
+import type { BackendInput, StorageInput } from "../flags/modelFlags.ts"
 import { bytes } from "../show/quantities.ts"
 import type { Screen } from "../show/Screen.ts"
 import { backendLayer } from "./backendLayer.ts"
@@ -32,14 +32,18 @@ const Unadapted = Layer.effect(
   })
 )
 
+interface AssemblyInput extends BackendInput, StorageInput {
+  readonly adapter: string | undefined
+}
+
 /** Backend, kernels, model and adapter of the flags. */
-export const assemblyLayer = (input: BackendInput & { readonly adapter: string | undefined }, model: OpenedModel) =>
+export const assemblyLayer = (input: AssemblyInput, model: OpenedModel) =>
   Layer.unwrap(
-    Effect.map(Backend, (backend) =>
-      (input.adapter === undefined ? Unadapted : Lora.layerFrom(input.adapter)).pipe(
-        Layer.provideMerge(loaderLayer(model, computeOf(input.compute, backend)))
-      )
-    )
+    Effect.gen(function* () {
+      const compute = computeOf(input.compute, yield* Backend)
+      const adapter = input.adapter === undefined ? Unadapted : Lora.layerFrom(input.adapter)
+      return adapter.pipe(Layer.provideMerge(yield* loaderLayer(model, input, compute)))
+    })
   ).pipe(Layer.provideMerge(backendLayer(input)))
 
 /** What a memory plan is made from. */

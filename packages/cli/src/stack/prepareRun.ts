@@ -19,7 +19,7 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
   const model = yield* openModel(input.model)
   const adapter = yield* adapterLayer(input, model)
   // A typing mistake in a target should not have to wait for a million rows.
-  const early = adapter.pipe(Layer.provide(loaderLayer(model, input.compute ?? "f32")))
+  const early = adapter.pipe(Layer.provide(yield* loaderLayer(model, input, "f32")))
   yield* Effect.scoped(Layer.build(Layer.merge(early, device)))
 
   const data = yield* prepareData(dataOptions(input), dataModelOf(model, yield* templateOf(model, input.chatTemplate)))
@@ -44,15 +44,16 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
     weightDecay: input.weightDecay
   })
   const overDevice = Layer.unwrap(
-    Effect.map(Backend, (backend) =>
-      trainer.pipe(
+    Effect.gen(function* () {
+      const compute = computeOf(input.compute, yield* Backend)
+      return trainer.pipe(
         Layer.provide(optimizer),
         Layer.provide(Sft.layerOf(data)),
         Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
         Layer.provideMerge(adapter),
-        Layer.provideMerge(loaderLayer(model, computeOf(input.compute, backend)))
+        Layer.provideMerge(yield* loaderLayer(model, input, compute))
       )
-    )
+    })
   )
   return { model, data, steps, stack: overDevice.pipe(Layer.provideMerge(device)) }
 })

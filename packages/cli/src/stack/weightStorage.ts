@@ -1,24 +1,96 @@
 /** How the frozen weights of a model are kept: the codec of a stack, and the loader's options that go with it. */
-import { type ActivationDType, Dense, type WeightCodec } from "@graft/core"
-import { LlamaLoader, type OpenedModel } from "@graft/llama-loader"
-import { Layer } from "effect"
-
-/**
- * Dense weights keep the file's format, except that where the multiply rounds to bf16 anyway, wider storage would only take
- * more memory. (A GGUF's blocks come as f32, which is some seven times what they take in the file.)
- */
-const dtypeOf = (model: OpenedModel, compute: ActivationDType): "source" | "bf16" =>
-  compute === "bf16" && model.tensors.names.some((name) => model.tensors.get(name)?.dtype === "f32") ? "bf16" : "source"
-
-/** The model as a stack's loader, its codec below it. */
-export const loaderLayer = (model: OpenedModel, compute: ActivationDType) => {
-  const dtype = dtypeOf(model, compute)
-  const codec: Layer.Layer<WeightCodec> = Dense.layerOf(dtype)
-  return LlamaLoader.layerOf(model, { denseDtype: dtype }).pipe(Layer.provide(codec))
-}
+import { type ActivationDType, Dense } from "@graft/core"
+import { DoubleQuant } from "@graft/double-quant"
+import { describeLlama, LlamaLoader, type OpenedModel } from "@graft/llama-loader"
+import { blockSizes, Fp4, Nf4, PlainScales } from "@graft/nf4-quant"
+import { Effect, Layer } from "effect"
+import type { StorageInput } from "../flags/modelFlags.ts"
+import { InvalidInput } from "../problems.ts"
 
 /** What the recipe multiplies in: as asked, else what the machine does best. */
 export const computeOf = (
   asked: ActivationDType | undefined,
   { multipliesBf16 }: { readonly multipliesBf16: boolean }
 ): ActivationDType => asked ?? (multipliesBf16 ? "bf16" : "f32")
+
+/**
+ * Dense weights keep the file's format, except that where the multiply rounds to bf16 anyway, wider storage would only take
+ * more memory. (A GGUF's blocks come as f32, which is some seven times what they take in the file.)
+ */
+const denseDtype = (model: OpenedModel, compute: ActivationDType): "source" | "bf16" =>
+  compute === "bf16" && model.tensors.names.some((name) => model.tensors.get(name)?.dtype === "f32") ? "bf16" : "source"
+
+interface FourBits {
+  readonly codec: "nf4" | "fp4"
+  readonly doubleQuant: boolean
+  readonly blockSize: (typeof blockSizes)[number]
+  /** Linears that stay dense. */
+  readonly skip: ReadonlyArray<string>
+}
+
+/** The model as a stack's loader, its codec below it. */
+export const loaderLayer = (model: OpenedModel, input: StorageInput, compute: ActivationDType) =>
+  Effect.map(fourBits(model, input), (bits) => {
+    const dtype = denseDtype(model, compute)
+    if (bits === undefined)
+      return LlamaLoader.layerOf(model, { denseDtype: dtype }).pipe(Layer.provide(Dense.layerOf(dtype)))
+    const { codec, doubleQuant, blockSize, skip } = bits
+    return LlamaLoader.layerOf(model, { denseDtype: dtype, skip }).pipe(
+      Layer.provide((codec === "nf4" ? Nf4 : Fp4).layerOf({ blockSize })),
+      Layer.provide(doubleQuant ? DoubleQuant.layer : PlainScales.layer)
+    )
+  })
+
+/** What the flags ask for, or what the checkpoint is stored as; undefined: dense weights. */
+const fourBits = (
+  model: OpenedModel,
+  { quantize, doubleQuant, blockSize, skip }: StorageInput
+): Effect.Effect<FourBits | undefined, InvalidInput> => {
+  const invalid = (message: string) => Effect.fail(new InvalidInput({ message }))
+  const stored = model.config.quantization
+  const without = [
+    ...(doubleQuant ? ["--double-quant"] : []),
+    ...(blockSize === undefined ? [] : ["--block-size"]),
+    ...(skip === undefined ? [] : ["--skip"])
+  ]
+  if (stored !== undefined) {
+    const other =
+      quantize !== undefined && quantize !== stored.codec
+        ? `--quantize ${quantize}`
+        : doubleQuant && !stored.doubleQuantization
+          ? "--double-quant"
+          : without.find((flag) => flag !== "--double-quant")
+    if (other !== undefined) {
+      return invalid(
+        `${model.path} is stored as ${stored.codec}${stored.doubleQuantization ? " with double quantisation" : ""}, and ${other} asks for something else; leave it out, or take the unquantised model`
+      )
+    }
+    const names = new Set(model.tensors.names)
+    const dense = describeLlama(model.config, model.path).linears.filter(
+      ({ path }) => !names.has(`${path}.weight.quant_state.bitsandbytes__${stored.codec}`)
+    )
+    return Effect.succeed({
+      codec: stored.codec,
+      doubleQuant: stored.doubleQuantization,
+      blockSize: 64, // of what is made anew, which is nothing
+      skip: dense.map(({ path }) => path)
+    })
+  }
+  if (quantize === undefined) {
+    return without.length === 0
+      ? Effect.succeed(undefined)
+      : invalid(
+          `${without.join(", ")} ${without.length === 1 ? "has" : "have"} no effect without --quantize; add --quantize nf4, or leave out what needs it`
+        )
+  }
+  const size = blockSizes.find((known) => known === (blockSize ?? 64))
+  if (size === undefined) return invalid(`--block-size is ${blockSize}; expected one of ${blockSizes.join(", ")}`)
+  const skipped = (skip ?? "").split(",").flatMap((name) => (name.trim() === "" ? [] : [name.trim()]))
+  const { linears } = describeLlama(model.config, model.path)
+  const nowhere = skipped.find((name) => !linears.some(({ path }) => path === name || path.endsWith(`.${name}`)))
+  if (nowhere !== undefined) {
+    const names = [...new Set(linears.map(({ path }) => path.slice(path.lastIndexOf(".") + 1)))]
+    return invalid(`--skip: no linear of ${model.path} is called ${nowhere}; there are ${names.join(", ")}`)
+  }
+  return Effect.succeed({ codec: quantize, doubleQuant, blockSize: size, skip: skipped })
+}
