@@ -31,6 +31,57 @@ double seconds(clockid_t clock) {
   return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
 }
 
+/**
+ * A stand-in for a 4-bit codec as a plug-in would write it: codes two to a byte, the earlier in the high nibble, a scale
+ * for 64 neighbours, and a reader; packing and the rest come from the headers.
+ */
+struct FourBitReader : ReaderOf<FourBitReader> {
+  const uint8_t* codes;
+  const float* scales;
+  int64_t ld;
+  static constexpr float table[16] = {-1.0f, -0.69619280f, -0.52507305f, -0.39491749f, -0.28444138f, -0.18477343f, -0.09105004f, 0.0f,
+                                      0.07958030f, 0.16093020f, 0.24611230f, 0.33791524f, 0.44070983f, 0.56261700f, 0.72295684f, 1.0f};
+  explicit FourBitReader(const graft_weight* w)
+      : codes(static_cast<const uint8_t*>(w->storage[0].data)), scales(static_cast<const float*>(w->storage[1].data)), ld(w->in) {}
+  GRAFT_INLINE Floats floats(int64_t row, int64_t column) const {
+    const int64_t e = row * ld + column;  // a multiple of 8, as all blocks of these shapes begin and end
+#if GRAFT_LANES == 8
+    uint32_t packed;
+    std::memcpy(&packed, codes + e / 2, 4);
+    // Byte b holds elements 2b (high) and 2b + 1 (low).
+    const Words index = broadcast(packed) >> Words{4, 0, 12, 8, 20, 16, 28, 24};
+    const __m256i i = bitsAs<__m256i>(index);
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i), high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), i);
+    return _mm256_blendv_ps(low, high, bitsAs<__m256>(index << 28)) * scales[e / 64];
+#else
+    Floats v;
+    for (int l = 0; l < lanes; l++) v[l] = table[(codes[(e + l) / 2] >> ((e + l) % 2 ? 0 : 4)) & 15] * scales[(e + l) / 64];
+    return v;
+#endif
+  }
+  GRAFT_INLINE Floats floatsPart(int64_t row, int64_t column, int64_t count) const {
+    float part[lanes] = {};
+    for (int64_t l = 0, e = row * ld + column; l < count; l++, e++) part[l] = table[(codes[e / 2] >> (e % 2 ? 0 : 4)) & 15] * scales[e / 64];
+    return load(part);
+  }
+  GRAFT_INLINE void ahead(int64_t row, int64_t column, int64_t) const { prefetch(codes + (row * ld + column) / 2); }
+};
+const graft_panel_source fourBit{
+  sizeof(graft_panel_source), 2,
+  [](const graft_weight* w, float* dst, int64_t row, int64_t col0, int64_t cols) {
+    const FourBitReader reader(w);
+    int64_t c = 0;
+    for (; c + lanes <= cols; c += lanes) store(dst + c, reader.floats(row, col0 + c));
+    if (c < cols) storePart(dst + c, reader.floatsPart(row, col0 + c, cols - c), cols - c);
+  },
+  [](const graft_weight* w, float* dst, int64_t width, int64_t row0, int64_t rows, int64_t col0, int64_t cols, int32_t transposed) {
+    packBlock<Singles>(FourBitReader(w), dst, width, row0, rows, col0, cols, transposed);
+  },
+  [](const graft_weight* w, uint32_t* dst, int64_t width, int64_t row0, int64_t rows, int64_t col0, int64_t cols, int32_t transposed) {
+    packBlock<Pairs>(FourBitReader(w), dst, width, row0, rows, col0, cols, transposed);
+  },
+  nullptr};
+
 /** Threads that wait between tasks, as the engine's do. */
 struct Workers {
   graft::Pool pool = poolOf(1).pool;
@@ -170,6 +221,8 @@ int main(int argc, char** argv) {
       cases.push_back({"applyTransposed f32 " + shape, tokens, k, n, 1, false, false, F, F, F});
       cases.push_back({"apply bf16 " + shape, tokens, k, n, 0, false, false, H, H, H});
       cases.push_back({"applyTransposed bf16 " + shape, tokens, k, n, 1, false, false, H, H, H});
+      cases.push_back({"apply 4bit " + shape, tokens, k, n, 0, false, false, H, DType::u8, H});
+      cases.push_back({"applyTransposed 4bit " + shape, tokens, k, n, 1, false, false, H, DType::u8, H});
     }
   for (int64_t width : {4096, 576})
     for (int64_t r : {8, 16, 64}) {
@@ -190,9 +243,12 @@ int main(int argc, char** argv) {
     const bool usePairs = multipliesPairs && c.a == H;
     const bool back = c.kind == 1;
     const Tensor a = random(c.a, c.ta ? c.k : c.m, c.kind == 2 ? (c.ta ? c.m : c.k) : back ? c.n : c.k);
-    const Tensor b = c.kind == 2 ? random(c.b, c.tb ? c.n : c.k, c.tb ? c.k : c.n) : random(c.b, c.n, c.k);
+    const bool quantised = c.b == DType::u8;
+    const Tensor codes = quantised ? randomTensor(DType::i32, {c.n * c.k / 8}, 1e9) : Tensor(DType::i32, {1});
+    const Tensor scales = quantised ? random(F, 1, c.n * c.k / 64) : Tensor(F, {1});
+    const Tensor b = quantised ? codes : c.kind == 2 ? random(c.b, c.tb ? c.n : c.k, c.tb ? c.k : c.n) : random(c.b, c.n, c.k);
     const Tensor out = random(c.out, c.m, back ? c.k : c.n);
-    const Operand operands[3] = {out.operand, a.operand, b.operand};
+    const Operand operands[4] = {out.operand, a.operand, b.operand, scales.operand};
     const double gemm[10] = {double(c.m), double(c.k), double(c.n), double(c.ta), double(c.tb), 1, 0, 0, 0, 0};
     const double weight[6] = {double(c.n), double(c.k), 0, 0, 0, double(c.m)};
     const double flops = 2.0 * double(c.m) * double(c.k) * double(c.n);
@@ -203,13 +259,13 @@ int main(int argc, char** argv) {
       measure(peak, threads, [&] { return usePairs ? peakFlops<Pairs>(pool) : peakFlops<Singles>(pool); });
       measure(product, threads, [&] {
         for (int i = 0; i < repeat; i++)
-          kernel.body(graft::Call{operands, 3, c.kind == 2 ? gemm : weight, c.kind == 2 ? 10 : 6, nullptr, pool, sources.at("dense")});
+          kernel.body(graft::Call{operands, quantised ? 4 : 3, c.kind == 2 ? gemm : weight, c.kind == 2 ? 10 : 6, nullptr, pool, quantised ? &fourBit : sources.at("dense")});
         return flops * repeat;
       });
     }
     std::printf("%-44s %7.1f of %6.1f  %5.1f %%  (wall %7.1f of %6.1f)", c.name.c_str(), product.processor, peak.processor,
                 100 * product.processor / peak.processor, product.wall, peak.wall);
-    if (c.m <= 8) std::printf("  %.1f GB/s of W", product.wall / (2.0 * double(c.m)) * double(graft::bytesOf(c.b)));
+    if (c.m <= 8) std::printf("  %.1f GB/s of W", product.wall / (2.0 * double(c.m)) * (quantised ? 0.5625 : double(graft::bytesOf(c.b))));
     std::printf("\n");
     std::fflush(stdout);
   }

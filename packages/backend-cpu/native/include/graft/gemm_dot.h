@@ -26,8 +26,8 @@ constexpr int64_t dotSteps = 4096;
 constexpr int64_t dotRowsTogether = 24;
 
 /** Sums of `Rows` rows and `Tokens` tokens over [c0, c1), a multiple of lanes or up to k; they start from `sums`. */
-template <class Source, int Rows, int Tokens>
-GRAFT_INLINE void dotTile(Floats* sums, const float* x, int64_t xStride, const typename Source::Type* w, int64_t ld,
+template <class T, int Rows, int Tokens>
+GRAFT_INLINE void dotTile(Floats* sums, const float* x, int64_t xStride, const T* w, int64_t ld,
                           int64_t c0, int64_t c1) {
   Floats own[Rows][Tokens];
 #pragma GCC unroll 8
@@ -42,7 +42,7 @@ GRAFT_INLINE void dotTile(Floats* sums, const float* x, int64_t xStride, const t
     for (int t = 0; t < Tokens; t++) tokens[t] = loadFloats(x + t * xStride + c);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; r++) {
-      const Floats row = Source::floats(w + r * ld + c);
+      const Floats row = load(w + r * ld + c);
 #pragma GCC unroll 4
       for (int t = 0; t < Tokens; t++) own[r][t] = fma(row, tokens[t], own[r][t]);
     }
@@ -77,8 +77,8 @@ GRAFT_INLINE Floats sumEach(const Floats* v) {
   return parts[0];
 }
 
-template <class Source, int Tokens>
-static void dotRows(float* y, int64_t yStride, const float* x, int64_t xStride, const typename Source::Type* w,
+template <class T, int Tokens>
+static void dotRows(float* y, int64_t yStride, const float* x, int64_t xStride, const T* w,
                     int64_t ld, int64_t rows, int64_t k) {
   constexpr int together = Tokens == 1 ? 8 : Tokens == 2 ? 4 : 3;
   Floats sums[multipleUp(dotRowsTogether * Tokens, lanes)] = {};
@@ -89,8 +89,8 @@ static void dotRows(float* y, int64_t yStride, const float* x, int64_t xStride, 
       const int64_t end = smaller(k, c + dotSteps);
       int64_t r = 0;
       for (; r + together <= some; r += together)
-        dotTile<Source, together, Tokens>(sums + r * Tokens, x, xStride, w + (row0 + r) * ld, ld, c, end);
-      for (; r < some; r++) dotTile<Source, 1, Tokens>(sums + r * Tokens, x, xStride, w + (row0 + r) * ld, ld, c, end);
+        dotTile<T, together, Tokens>(sums + r * Tokens, x, xStride, w + (row0 + r) * ld, ld, c, end);
+      for (; r < some; r++) dotTile<T, 1, Tokens>(sums + r * Tokens, x, xStride, w + (row0 + r) * ld, ld, c, end);
     }
     alignas(64) float totals[multipleUp(dotRowsTogether * Tokens, lanes)];
     for (int64_t i = 0; i < some * Tokens; i += lanes) store(totals + i, sumEach(sums + i));
@@ -99,22 +99,22 @@ static void dotRows(float* y, int64_t yStride, const float* x, int64_t xStride, 
   }
 }
 
-template <class Source>
+template <class T>
 GRAFT_INLINE void dotAs(float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, const void* w,
                         int64_t ld, int64_t rows, int64_t k) {
-  const typename Source::Type* data = static_cast<const typename Source::Type*>(w);
-  if (tokens == 1) dotRows<Source, 1>(y, yStride, x, xStride, data, ld, rows, k);
-  if (tokens == 2) dotRows<Source, 2>(y, yStride, x, xStride, data, ld, rows, k);
-  if (tokens == 3) dotRows<Source, 3>(y, yStride, x, xStride, data, ld, rows, k);
-  if (tokens == 4) dotRows<Source, 4>(y, yStride, x, xStride, data, ld, rows, k);
+  const T* data = static_cast<const T*>(w);
+  if (tokens == 1) dotRows<T, 1>(y, yStride, x, xStride, data, ld, rows, k);
+  if (tokens == 2) dotRows<T, 2>(y, yStride, x, xStride, data, ld, rows, k);
+  if (tokens == 3) dotRows<T, 3>(y, yStride, x, xStride, data, ld, rows, k);
+  if (tokens == 4) dotRows<T, 4>(y, yStride, x, xStride, data, ld, rows, k);
 }
 
 /** dst[c] = W[row, col0 + c] */
-template <class Source>
+template <class T>
 GRAFT_INLINE void copyRowAs(const void* data, int64_t at, float* dst, int64_t cols) {
-  const typename Source::Type* from = static_cast<const typename Source::Type*>(data) + at;
+  const T* from = static_cast<const T*>(data) + at;
   int64_t c = 0;
-  for (; c + lanes <= cols; c += lanes) store(dst + c, Source::floats(from + c));
+  for (; c + lanes <= cols; c += lanes) store(dst + c, load(from + c));
   for (; c < cols; c++) dst[c] = widen(from[c]);
 }
 static inline void copyRow(const Matrix& w, float* dst, int64_t row, int64_t col0, int64_t cols) {
@@ -122,9 +122,9 @@ static inline void copyRow(const Matrix& w, float* dst, int64_t row, int64_t col
   if (w.dtype == DType::f32) {
     std::memcpy(dst, static_cast<const float*>(w.data) + at, static_cast<size_t>(cols) * 4);
   } else if (w.dtype == DType::bf16) {
-    copyRowAs<Read<BF16>>(w.data, at, dst, cols);
+    copyRowAs<BF16>(w.data, at, dst, cols);
   } else {
-    copyRowAs<Read<F16>>(w.data, at, dst, cols);
+    copyRowAs<F16>(w.data, at, dst, cols);
   }
 }
 
@@ -133,11 +133,11 @@ static inline void dotMatrix(float* y, int64_t yStride, const float* x, int64_t 
                              const Matrix& w, int64_t row0, int64_t rows, int64_t k) {
   const void* data = static_cast<const char*>(w.data) + row0 * w.ld * bytesOf(w.dtype);
   if (w.dtype == DType::f32) {
-    dotAs<Read<float>>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
+    dotAs<float>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
   } else if (w.dtype == DType::bf16) {
-    dotAs<Read<BF16>>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
+    dotAs<BF16>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
   } else {
-    dotAs<Read<F16>>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
+    dotAs<F16>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
   }
 }
 
@@ -207,13 +207,13 @@ static inline void multiplyDot(const Pool& pool, int64_t tokens, int64_t n, int6
 }
 
 /** sums[tokens][columns] += x[tokens, p0 .. p0 + Steps) . rows, `columns` a multiple of lanes. */
-template <class Source, int Steps>
+template <class T, int Steps>
 GRAFT_INLINE void spreadRows(float* sums, int64_t sumsStride, const float* x, int64_t xStride, int64_t tokens,
-                             const typename Source::Type* rows, int64_t ld, int64_t columns) {
+                             const T* rows, int64_t ld, int64_t columns) {
   for (int64_t c = 0; c < columns; c += lanes) {
     Floats row[Steps];
 #pragma GCC unroll 8
-    for (int s = 0; s < Steps; s++) row[s] = Source::floats(rows + s * ld + c);
+    for (int s = 0; s < Steps; s++) row[s] = load(rows + s * ld + c);
     for (int64_t t = 0; t < tokens; t++) {
       Floats own = loadFloats(sums + t * sumsStride + c);
 #pragma GCC unroll 8
@@ -225,16 +225,16 @@ GRAFT_INLINE void spreadRows(float* sums, int64_t sumsStride, const float* x, in
 
 constexpr int64_t spreadColumns = 512;
 
-template <class Source>
+template <class T>
 GRAFT_INLINE void spreadAs(float* sums, const float* x, int64_t xStride, int64_t tokens, const void* data, int64_t ld,
                            int64_t column0, int64_t columns, int64_t k) {
   constexpr int steps = 8;
-  const typename Source::Type* w = static_cast<const typename Source::Type*>(data) + column0;
+  const T* w = static_cast<const T*>(data) + column0;
   const int64_t whole = columns / lanes * lanes;
   int64_t p = 0;
   for (; p + steps <= k; p += steps)
-    spreadRows<Source, steps>(sums, spreadColumns, x + p, xStride, tokens, w + p * ld, ld, whole);
-  for (; p < k; p++) spreadRows<Source, 1>(sums, spreadColumns, x + p, xStride, tokens, w + p * ld, ld, whole);
+    spreadRows<T, steps>(sums, spreadColumns, x + p, xStride, tokens, w + p * ld, ld, whole);
+  for (; p < k; p++) spreadRows<T, 1>(sums, spreadColumns, x + p, xStride, tokens, w + p * ld, ld, whole);
   // Columns that fill no vector, one by one, in the same order.
   for (int64_t c = whole; c < columns; c++)
     for (int64_t t = 0; t < tokens; t++) {
@@ -263,18 +263,18 @@ static inline void multiplySpread(const Pool& pool, int64_t tokens, int64_t n, i
           for (int64_t c = columns; c < whole; c++) rows[s * spreadColumns + c] = 0;
         }
         if (some == together) {
-          spreadRows<Read<float>, together>(sums, spreadColumns, padded + p, stride, tokens, rows, spreadColumns, whole);
+          spreadRows<float, together>(sums, spreadColumns, padded + p, stride, tokens, rows, spreadColumns, whole);
         } else {
           for (int64_t s = 0; s < some; s++)
-            spreadRows<Read<float>, 1>(sums, spreadColumns, padded + p + s, stride, tokens, rows + s * spreadColumns, spreadColumns, whole);
+            spreadRows<float, 1>(sums, spreadColumns, padded + p + s, stride, tokens, rows + s * spreadColumns, spreadColumns, whole);
         }
       }
     } else if (w.matrix->dtype == DType::f32) {
-      spreadAs<Read<float>>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
+      spreadAs<float>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
     } else if (w.matrix->dtype == DType::bf16) {
-      spreadAs<Read<BF16>>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
+      spreadAs<BF16>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
     } else {
-      spreadAs<Read<F16>>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
+      spreadAs<F16>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
     }
     finish.finish(finish.self, sums, spreadColumns, 0, tokens, column0, columns);
   });
