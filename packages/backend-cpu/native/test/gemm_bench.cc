@@ -69,10 +69,7 @@ struct FourBitReader : ReaderOf<FourBitReader> {
 const graft_panel_source fourBit{
   sizeof(graft_panel_source), 2,
   [](const graft_weight* w, float* dst, int64_t row, int64_t col0, int64_t cols) {
-    const FourBitReader reader(w);
-    int64_t c = 0;
-    for (; c + lanes <= cols; c += lanes) store(dst + c, reader.floats(row, col0 + c));
-    if (c < cols) storePart(dst + c, reader.floatsPart(row, col0 + c, cols - c), cols - c);
+    copyRow(FourBitReader(w), dst, row, col0, cols);
   },
   [](const graft_weight* w, float* dst, int64_t width, int64_t row0, int64_t rows, int64_t col0, int64_t cols, int32_t transposed) {
     packBlock<Singles>(FourBitReader(w), dst, width, row0, rows, col0, cols, transposed);
@@ -80,7 +77,9 @@ const graft_panel_source fourBit{
   [](const graft_weight* w, uint32_t* dst, int64_t width, int64_t row0, int64_t rows, int64_t col0, int64_t cols, int32_t transposed) {
     packBlock<Pairs>(FourBitReader(w), dst, width, row0, rows, col0, cols, transposed);
   },
-  nullptr};
+  [](const graft_weight* w, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, int64_t row0, int64_t rows) {
+    dotBlock(FourBitReader(w), y, yStride, x, xStride, tokens, row0, rows, w->in);
+  }};
 
 /** Threads that wait between tasks, as the engine's do. */
 struct Workers {

@@ -25,10 +25,10 @@ constexpr int64_t dotSteps = 4096;
 /** Rows whose sums wait while others take theirs. */
 constexpr int64_t dotRowsTogether = 24;
 
-/** Sums of `Rows` rows and `Tokens` tokens over [c0, c1), a multiple of lanes or up to k; they start from `sums`. */
-template <class T, int Rows, int Tokens>
-GRAFT_INLINE void dotTile(Floats* sums, const float* x, int64_t xStride, const T* w, int64_t ld,
-                          int64_t c0, int64_t c1) {
+/** Sums of `Rows` rows from `row` and `Tokens` tokens over steps [c0, c1); they start from `sums`. */
+template <int Rows, int Tokens, class Reader>
+GRAFT_INLINE void dotTile(const Reader& reader, Floats* sums, const float* x, int64_t xStride, int64_t row, int64_t c0,
+                          int64_t c1) {
   Floats own[Rows][Tokens];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; r++)
@@ -42,17 +42,17 @@ GRAFT_INLINE void dotTile(Floats* sums, const float* x, int64_t xStride, const T
     for (int t = 0; t < Tokens; t++) tokens[t] = loadFloats(x + t * xStride + c);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; r++) {
-      const Floats row = load(w + r * ld + c);
+      const Floats values = reader.floats(row + r, c);
 #pragma GCC unroll 4
-      for (int t = 0; t < Tokens; t++) own[r][t] = fma(row, tokens[t], own[r][t]);
+      for (int t = 0; t < Tokens; t++) own[r][t] = fma(values, tokens[t], own[r][t]);
     }
   }
   if (c < c1) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; r++) {
-      const Floats row = loadPart(w + r * ld + c, c1 - c);
+      const Floats values = reader.floatsPart(row + r, c, c1 - c);
 #pragma GCC unroll 4
-      for (int t = 0; t < Tokens; t++) own[r][t] = fma(row, loadFloats(x + t * xStride + c), own[r][t]);
+      for (int t = 0; t < Tokens; t++) own[r][t] = fma(values, loadFloats(x + t * xStride + c), own[r][t]);
     }
   }
 #pragma GCC unroll 8
@@ -77,68 +77,44 @@ GRAFT_INLINE Floats sumEach(const Floats* v) {
   return parts[0];
 }
 
-template <class T, int Tokens>
-static void dotRows(float* y, int64_t yStride, const float* x, int64_t xStride, const T* w,
-                    int64_t ld, int64_t rows, int64_t k) {
+template <int Tokens, class Reader>
+static void dotRows(Reader reader, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t row0,
+                    int64_t rows, int64_t k) {
   constexpr int together = Tokens == 1 ? 8 : Tokens == 2 ? 4 : 3;
   Floats sums[multipleUp(dotRowsTogether * Tokens, lanes)] = {};
-  for (int64_t row0 = 0; row0 < rows; row0 += dotRowsTogether) {
-    const int64_t some = smaller(dotRowsTogether, rows - row0);
+  alignas(64) float totals[multipleUp(dotRowsTogether * Tokens, lanes)];
+  for (int64_t first = 0; first < rows; first += dotRowsTogether) {
+    const int64_t some = smaller(dotRowsTogether, rows - first), row = row0 + first;
     for (int64_t i = 0; i < some * Tokens; i++) sums[i] = Floats{};
     for (int64_t c = 0; c < k; c += dotSteps) {
       const int64_t end = smaller(k, c + dotSteps);
       int64_t r = 0;
       for (; r + together <= some; r += together)
-        dotTile<T, together, Tokens>(sums + r * Tokens, x, xStride, w + (row0 + r) * ld, ld, c, end);
-      for (; r < some; r++) dotTile<T, 1, Tokens>(sums + r * Tokens, x, xStride, w + (row0 + r) * ld, ld, c, end);
+        dotTile<together, Tokens>(reader, sums + r * Tokens, x, xStride, row + r, c, end);
+      for (; r < some; r++) dotTile<1, Tokens>(reader, sums + r * Tokens, x, xStride, row + r, c, end);
     }
-    alignas(64) float totals[multipleUp(dotRowsTogether * Tokens, lanes)];
     for (int64_t i = 0; i < some * Tokens; i += lanes) store(totals + i, sumEach(sums + i));
     for (int64_t r = 0; r < some; r++)
-      for (int t = 0; t < Tokens; t++) y[t * yStride + row0 + r] = totals[r * Tokens + t];
+      for (int t = 0; t < Tokens; t++) y[t * yStride + first + r] = totals[r * Tokens + t];
   }
 }
 
-template <class T>
-GRAFT_INLINE void dotAs(float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, const void* w,
-                        int64_t ld, int64_t rows, int64_t k) {
-  const T* data = static_cast<const T*>(w);
-  if (tokens == 1) dotRows<T, 1>(y, yStride, x, xStride, data, ld, rows, k);
-  if (tokens == 2) dotRows<T, 2>(y, yStride, x, xStride, data, ld, rows, k);
-  if (tokens == 3) dotRows<T, 3>(y, yStride, x, xStride, data, ld, rows, k);
-  if (tokens == 4) dotRows<T, 4>(y, yStride, x, xStride, data, ld, rows, k);
+/** y[t, r] = x[t] . (row row0 + r) for 1 to 4 tokens; x padded with zeros. A codec's dot_f32 is this call. */
+template <class Reader>
+GRAFT_INLINE void dotBlock(const Reader& reader, float* y, int64_t yStride, const float* x, int64_t xStride,
+                           int64_t tokens, int64_t row0, int64_t rows, int64_t k) {
+  if (tokens == 1) dotRows<1>(reader, y, yStride, x, xStride, row0, rows, k);
+  if (tokens == 2) dotRows<2>(reader, y, yStride, x, xStride, row0, rows, k);
+  if (tokens == 3) dotRows<3>(reader, y, yStride, x, xStride, row0, rows, k);
+  if (tokens == 4) dotRows<4>(reader, y, yStride, x, xStride, row0, rows, k);
 }
 
-/** dst[c] = W[row, col0 + c] */
-template <class T>
-GRAFT_INLINE void copyRowAs(const void* data, int64_t at, float* dst, int64_t cols) {
-  const T* from = static_cast<const T*>(data) + at;
+/** dst[c] = (row, col0 + c). A codec's row_f32 is this call. */
+template <class Reader>
+GRAFT_INLINE void copyRow(const Reader& reader, float* dst, int64_t row, int64_t col0, int64_t cols) {
   int64_t c = 0;
-  for (; c + lanes <= cols; c += lanes) store(dst + c, load(from + c));
-  for (; c < cols; c++) dst[c] = widen(from[c]);
-}
-static inline void copyRow(const Matrix& w, float* dst, int64_t row, int64_t col0, int64_t cols) {
-  const int64_t at = row * w.ld + col0;
-  if (w.dtype == DType::f32) {
-    std::memcpy(dst, static_cast<const float*>(w.data) + at, static_cast<size_t>(cols) * 4);
-  } else if (w.dtype == DType::bf16) {
-    copyRowAs<BF16>(w.data, at, dst, cols);
-  } else {
-    copyRowAs<F16>(w.data, at, dst, cols);
-  }
-}
-
-/** y[t, r] = x[t] . W[r] for 1 to 4 tokens over dense rows; x padded with zeros. */
-static inline void dotMatrix(float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens,
-                             const Matrix& w, int64_t row0, int64_t rows, int64_t k) {
-  const void* data = static_cast<const char*>(w.data) + row0 * w.ld * bytesOf(w.dtype);
-  if (w.dtype == DType::f32) {
-    dotAs<float>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
-  } else if (w.dtype == DType::bf16) {
-    dotAs<BF16>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
-  } else {
-    dotAs<F16>(y, yStride, x, xStride, tokens, data, w.ld, rows, k);
-  }
+  for (; c + lanes <= cols; c += lanes) store(dst + c, reader.floats(row, col0 + c));
+  if (c < cols) storePart(dst + c, reader.floatsPart(row, col0 + c, cols - c), cols - c);
 }
 
 /** W for the dot path: dense, or a panel source's own dot, or its rows. */
@@ -150,7 +126,7 @@ struct DotSide {
 GRAFT_INLINE void dotSide(const DotSide& side, float* y, int64_t yStride, const float* x, int64_t xStride,
                           int64_t tokens, int64_t row0, int64_t rows, int64_t k, float* scratch) {
   if (side.matrix != nullptr) {
-    dotMatrix(y, yStride, x, xStride, tokens, *side.matrix, row0, rows, k);
+    readMatrix(*side.matrix, [&](const auto& reader) { dotBlock(reader, y, yStride, x, xStride, tokens, row0, rows, k); });
     return;
   }
   const WeightSide& w = *side.weight;
@@ -160,7 +136,7 @@ GRAFT_INLINE void dotSide(const DotSide& side, float* y, int64_t yStride, const 
   }
   for (int64_t r = 0; r < rows; r++) {
     w.source->row_f32(&w.weight, scratch, row0 + r, 0, k);
-    dotMatrix(y + r, yStride, x, xStride, tokens, Matrix{scratch, DType::f32, k, true}, 0, 1, k);
+    dotBlock(DenseReader<float>(scratch, k), y + r, yStride, x, xStride, tokens, 0, 1, k);
   }
 }
 
@@ -176,7 +152,7 @@ GRAFT_INLINE int64_t widenTokens(const Pool& pool, const Matrix& x, int64_t toke
   float* padded = static_cast<float*>(pool.shared());
   for (int64_t t = 0; t < tokens; t++) {
     if (x.along) {
-      copyRow(x, padded + t * stride, t, 0, k);
+      readMatrix(x, [&](const auto& reader) { copyRow(reader, padded + t * stride, t, 0, k); });
     } else {
       for (int64_t p = 0; p < k; p++) padded[t * stride + p] = elementOf(x, t, p);
     }
@@ -206,42 +182,43 @@ static inline void multiplyDot(const Pool& pool, int64_t tokens, int64_t n, int6
   });
 }
 
-/** sums[tokens][columns] += x[tokens, p0 .. p0 + Steps) . rows, `columns` a multiple of lanes. */
-template <class T, int Steps>
-GRAFT_INLINE void spreadRows(float* sums, int64_t sumsStride, const float* x, int64_t xStride, int64_t tokens,
-                             const T* rows, int64_t ld, int64_t columns) {
+/** Columns that one task sums at most, and the stride of its sums. */
+constexpr int64_t spreadColumns = 1024;
+
+/** sums[tokens][columns] += x[tokens, Steps] . rows [row, row + Steps) from `column0`; `columns` is a multiple of lanes. */
+template <int Steps, class Reader>
+GRAFT_INLINE void spreadRows(const Reader& reader, float* sums, const float* x, int64_t xStride, int64_t tokens,
+                             int64_t row, int64_t column0, int64_t columns) {
   for (int64_t c = 0; c < columns; c += lanes) {
-    Floats row[Steps];
+    Floats rows[Steps];
 #pragma GCC unroll 8
-    for (int s = 0; s < Steps; s++) row[s] = load(rows + s * ld + c);
+    for (int s = 0; s < Steps; s++) rows[s] = reader.floats(row + s, column0 + c);
     for (int64_t t = 0; t < tokens; t++) {
-      Floats own = loadFloats(sums + t * sumsStride + c);
+      Floats own = loadFloats(sums + t * spreadColumns + c);
 #pragma GCC unroll 8
-      for (int s = 0; s < Steps; s++) own = fma(broadcast(x[t * xStride + s]), row[s], own);
-      store(sums + t * sumsStride + c, own);
+      for (int s = 0; s < Steps; s++) own = fma(broadcast(x[t * xStride + s]), rows[s], own);
+      store(sums + t * spreadColumns + c, own);
     }
   }
 }
 
-constexpr int64_t spreadColumns = 512;
-
-template <class T>
-GRAFT_INLINE void spreadAs(float* sums, const float* x, int64_t xStride, int64_t tokens, const void* data, int64_t ld,
-                           int64_t column0, int64_t columns, int64_t k) {
+template <class Reader>
+static void spreadBlock(Reader reader, float* sums, const float* x, int64_t xStride, int64_t tokens, int64_t row0,
+                        int64_t rows, int64_t column0, int64_t columns) {
   constexpr int steps = 8;
-  const T* w = static_cast<const T*>(data) + column0;
   const int64_t whole = columns / lanes * lanes;
   int64_t p = 0;
-  for (; p + steps <= k; p += steps)
-    spreadRows<T, steps>(sums, spreadColumns, x + p, xStride, tokens, w + p * ld, ld, whole);
-  for (; p < k; p++) spreadRows<T, 1>(sums, spreadColumns, x + p, xStride, tokens, w + p * ld, ld, whole);
-  // Columns that fill no vector, one by one, in the same order.
-  for (int64_t c = whole; c < columns; c++)
-    for (int64_t t = 0; t < tokens; t++) {
-      float own = 0;
-      for (p = 0; p < k; p++) own = __builtin_fmaf(x[t * xStride + p], widen(w[p * ld + c]), own);
-      sums[t * spreadColumns + c] = own;
-    }
+  for (; p + steps <= rows; p += steps)
+    spreadRows<steps>(reader, sums, x + p, xStride, tokens, row0 + p, column0, whole);
+  for (; p < rows; p++) spreadRows<1>(reader, sums, x + p, xStride, tokens, row0 + p, column0, whole);
+  if (whole == columns) return;
+  // Columns that fill no vector, in the same order.
+  for (int64_t t = 0; t < tokens; t++) {
+    Floats own = loadFloats(sums + t * spreadColumns + whole);
+    for (p = 0; p < rows; p++)
+      own = fma(broadcast(x[t * xStride + p]), reader.floatsPart(row0 + p, column0 + whole, columns - whole), own);
+    store(sums + t * spreadColumns + whole, own);
+  }
 }
 
 /** finish(x[tokens, k] . W[k, n]); a row of W may come from a panel source. */
@@ -249,32 +226,25 @@ static inline void multiplySpread(const Pool& pool, int64_t tokens, int64_t n, i
                                   const DotSide& w, const Finish& finish) {
   const int64_t stride = widenTokens(pool, x, tokens, k);
   const float* padded = static_cast<const float*>(pool.shared());
-  pool.parallel(ceilDiv(n, spreadColumns), [&](int64_t index, int worker) {
+  // Long parts of rows for the memory's sake, but something for every worker.
+  const int64_t part = larger(128, smaller(spreadColumns, multipleUp(ceilDiv(n, pool.threads), 64)));
+  pool.parallel(ceilDiv(n, part), [&](int64_t index, int worker) {
     float* sums = static_cast<float*>(pool.scratch(worker));
     float* rows = sums + tokens * spreadColumns;
-    const int64_t column0 = index * spreadColumns, columns = smaller(spreadColumns, n - column0);
+    const int64_t column0 = index * part, columns = smaller(part, n - column0);
     std::memset(sums, 0, static_cast<size_t>(tokens * spreadColumns) * 4);
-    if (w.matrix == nullptr) {
+    if (w.matrix != nullptr) {
+      readMatrix(*w.matrix, [&](const auto& reader) {
+        spreadBlock(reader, sums, padded, stride, tokens, 0, k, column0, columns);
+      });
+    } else {
       constexpr int64_t together = 8;
       for (int64_t p = 0; p < k; p += together) {
-        const int64_t some = smaller(together, k - p), whole = multipleUp(columns, lanes);
-        for (int64_t s = 0; s < some; s++) {
+        const int64_t some = smaller(together, k - p);
+        for (int64_t s = 0; s < some; s++)
           w.weight->source->row_f32(&w.weight->weight, rows + s * spreadColumns, p + s, column0, columns);
-          for (int64_t c = columns; c < whole; c++) rows[s * spreadColumns + c] = 0;
-        }
-        if (some == together) {
-          spreadRows<float, together>(sums, spreadColumns, padded + p, stride, tokens, rows, spreadColumns, whole);
-        } else {
-          for (int64_t s = 0; s < some; s++)
-            spreadRows<float, 1>(sums, spreadColumns, padded + p + s, stride, tokens, rows + s * spreadColumns, spreadColumns, whole);
-        }
+        spreadBlock(DenseReader<float>(rows, spreadColumns), sums, padded + p, stride, tokens, 0, some, 0, columns);
       }
-    } else if (w.matrix->dtype == DType::f32) {
-      spreadAs<float>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
-    } else if (w.matrix->dtype == DType::bf16) {
-      spreadAs<BF16>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
-    } else {
-      spreadAs<F16>(sums, padded, stride, tokens, w.matrix->data, w.matrix->ld, column0, columns, k);
     }
     finish.finish(finish.self, sums, spreadColumns, 0, tokens, column0, columns);
   });

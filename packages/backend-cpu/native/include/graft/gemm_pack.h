@@ -200,23 +200,28 @@ GRAFT_INLINE void packBlock(const Reader& reader, void* dst, int64_t width, int6
   }
 }
 
+/** use(reader) with the matrix's own reader. */
+template <class Use>
+GRAFT_INLINE void readMatrix(const Matrix& matrix, const Use& use) {
+  if (matrix.dtype == DType::f32) {
+    use(DenseReader<float>(matrix.data, matrix.ld));
+  } else if (matrix.dtype == DType::bf16) {
+    use(DenseReader<BF16>(matrix.data, matrix.ld));
+  } else {
+    use(DenseReader<F16>(matrix.data, matrix.ld));
+  }
+}
+
 /** Panels of outputs [first, first + count) and steps [k0, k0 + k) of a dense matrix. */
 template <class Kind>
 static void pack(const Matrix& matrix, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k) {
-  const auto as = [&]<class Reader>(const Reader& reader) {
+  readMatrix(matrix, [&](const auto& reader) {
     if (matrix.along) {
       packAlong<Kind>(reader, dst, width, first, count, k0, k);
     } else {
       packAcross<Kind>(reader, dst, width, k0, k, first, count);
     }
-  };
-  if (matrix.dtype == DType::f32) {
-    as(DenseReader<float>(matrix.data, matrix.ld));
-  } else if (matrix.dtype == DType::bf16) {
-    as(DenseReader<BF16>(matrix.data, matrix.ld));
-  } else {
-    as(DenseReader<F16>(matrix.data, matrix.ld));
-  }
+  });
 }
 
 }  // namespace panels
