@@ -1,5 +1,6 @@
 /**
- * Builds `prebuilt/<platform>-<arch>/graft.node` from `native/`: compiles what is stale, links, nothing else needed than
+ * Builds `prebuilt/<platform>-<arch>/graft.node` from `native/`, and the libraries of plug-ins beside: compiles what is stale,
+ * links, nothing else needed than
  * a C++20 compiler. Objects are kept by the hash of compiler, flags, source and headers. Runs under Bun and Node ≥ 22.18.
  */
 import { spawn, spawnSync } from "node:child_process"
@@ -7,10 +8,10 @@ import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { availableParallelism } from "node:os"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { type Compiler, findCompiler } from "./findCompiler.ts"
-import { nativeUnits, type Unit } from "./nativeUnits.ts"
+import { nativeUnits, pluginUnits, type Unit } from "./nativeUnits.ts"
 
 const hashOf = (...parts: ReadonlyArray<string>): string =>
   parts
@@ -90,10 +91,11 @@ const link = async (
   compiler: Compiler,
   objects: ReadonlyArray<string>,
   cache: string,
-  target: string
+  target: string,
+  exported: ReadonlyArray<string>
 ): Promise<void> => {
   const exportsFile = join(cache, "exports.map")
-  writeWhole(exportsFile, "{ global: napi_register_module_v1; node_api_module_get_api_version_v1; local: *; };\n")
+  writeWhole(exportsFile, `{ global: ${exported.join("; ")}; local: *; };\n`)
   mkdirSync(dirname(target), { recursive: true })
   const partial = `${target}.${process.pid}.partial`
   const { ok, output } = await run([
@@ -115,15 +117,22 @@ const link = async (
   renameSync(partial, target) // a process that has the old file loaded keeps it
 }
 
-const build = async (): Promise<void> => {
-  const root = join(dirname(fileURLToPath(import.meta.url)), "..")
-  const compiler = findCompiler()
+interface Library {
+  /** The package's folder. */
+  readonly root: string
+  /** The file below prebuilt/<platform>. */
+  readonly file: string
+  /** The symbols that leave it. */
+  readonly exported: ReadonlyArray<string>
+  readonly units: (compiler: Compiler, generated: string) => ReadonlyArray<Unit>
+}
+
+const build = async (compiler: Compiler, { root, file, exported, units: unitsOf }: Library): Promise<void> => {
   const name = `${compiler.platform}-${compiler.arch}`
   const cache = join(root, ".cache/native", name)
   mkdirSync(cache, { recursive: true })
-  const headers = join(dirname(createRequire(import.meta.url).resolve("node-api-headers/package.json")), "include")
   const generated = join(cache, "builtIns.cc")
-  const units = nativeUnits(join(root, "native"), headers, compiler.arch, generated)
+  const units = unitsOf(compiler, generated)
   for (const unit of units) if (unit.path === generated) writeWhole(generated, unit.source)
 
   const texts = new Map<string, string>()
@@ -155,31 +164,57 @@ const build = async (): Promise<void> => {
   }
   await Promise.all(Array.from({ length: Math.max(1, availableParallelism()) }, worker))
 
-  const target = join(root, "prebuilt", name, "graft.node")
+  const target = join(root, "prebuilt", name, file)
+  const shown = `${basename(root)}/prebuilt/${name}/${file}`
   const linked = join(cache, "linked")
   const key = hashOf(compilerKey, ...objects, readFileSync(fileURLToPath(import.meta.url), "utf8"))
   if (stale.length === 0 && existsSync(target) && existsSync(linked) && readFileSync(linked, "utf8") === key) {
-    console.log(`native library is up to date: prebuilt/${name}/graft.node`)
+    console.log(`native library is up to date: ${shown}`)
     return
   }
-  await link(compiler, objects, cache, target)
+  await link(compiler, objects, cache, target, exported)
   writeWhole(linked, key)
   const kept = new Set(objects)
-  for (const file of readdirSync(cache)) {
-    const path = join(cache, file)
+  for (const old of readdirSync(cache)) {
+    const path = join(cache, old)
     // Young ones may be another build's that runs now.
-    if (/\.(o|partial)$/.test(file) && !kept.has(path) && Date.now() - statSync(path).mtimeMs > 3_600_000) {
+    if (/\.(o|partial)$/.test(old) && !kept.has(path) && Date.now() - statSync(path).mtimeMs > 3_600_000) {
       rmSync(path, { force: true })
     }
   }
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   console.log(
-    `built prebuilt/${name}/graft.node: ${stale.length} of ${units.length} objects compiled in ${seconds} s (${compiler.version})`
+    `built ${shown}: ${stale.length} of ${units.length} objects compiled in ${seconds} s (${compiler.version})`
   )
 }
 
+/** This package's library, then those of the plug-ins beside it that have kernels of their own: packages/<name>/native/*.cc. */
+const buildAll = async (): Promise<void> => {
+  const root = join(dirname(fileURLToPath(import.meta.url)), "..")
+  const native = join(root, "native")
+  const compiler = findCompiler()
+  const headers = join(dirname(createRequire(import.meta.url).resolve("node-api-headers/package.json")), "include")
+  await build(compiler, {
+    root,
+    file: "graft.node",
+    exported: ["napi_register_module_v1", "node_api_module_get_api_version_v1"],
+    units: ({ arch }, generated) => nativeUnits(native, headers, arch, generated)
+  })
+  const beside = join(root, "..")
+  for (const name of readdirSync(beside).sort()) {
+    const plugin = join(beside, name, "native")
+    if (join(beside, name) === root || !existsSync(plugin)) continue
+    await build(compiler, {
+      root: join(beside, name),
+      file: `${name}.so`,
+      exported: ["graft_register"],
+      units: ({ arch }, generated) => pluginUnits(plugin, native, arch, generated)
+    })
+  }
+}
+
 try {
-  await build()
+  await buildAll()
 } catch (error) {
   console.error(`build:native: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = 1

@@ -83,22 +83,13 @@ const tablesSource = (families: ReadonlyMap<string, ReadonlyArray<string>>): str
   ].join("\n")
 }
 
-/** `generated` is where the tables' source will lie; it is not written here. */
-export const nativeUnits = (
-  native: string,
-  apiHeaders: string,
-  arch: string,
-  generated: string
-): ReadonlyArray<Unit> => {
+/** The kernel files of `folder`, once for each instruction set, and which families each set has. */
+const kernelUnits = (folder: string, native: string, arch: string) => {
   const known = isaFlags[arch] ?? {}
-  // Where a quoted name may lie, too: headers of include/graft name one another without the folder.
-  const published = [join(native, "include"), join(native, "include/graft")]
-  const kernelFolders = [...published, join(native, "kernels")]
-  const engineFolders = [...published, join(native, "engine"), apiHeaders]
-  const include = `-I${join(native, "include")}`
+  const folders = [...publishedBy(native), folder]
   const families = new Map<string, Array<string>>()
   const units: Array<Unit> = []
-  for (const path of filesOf(join(native, "kernels"), ".cc")) {
+  for (const path of filesOf(folder, ".cc")) {
     const source = readFileSync(path, "utf8")
     const family = basename(path, ".cc")
     for (const isa of isasOf(path, source)) {
@@ -110,11 +101,26 @@ export const nativeUnits = (
         path,
         source,
         isa,
-        headers: includedBy(source, kernelFolders),
-        flags: [...everywhere, ...kernelFlags, `-DGRAFT_ISA=${isa}`, ...flags, include]
+        headers: includedBy(source, folders),
+        flags: [...everywhere, ...kernelFlags, `-DGRAFT_ISA=${isa}`, ...flags, `-I${join(native, "include")}`]
       })
     }
   }
+  return { units, families }
+}
+// Where a quoted name may lie, too: headers of include/graft name one another without the folder.
+const publishedBy = (native: string): ReadonlyArray<string> => [join(native, "include"), join(native, "include/graft")]
+
+/** `generated` is where the tables' source will lie; it is not written here. */
+export const nativeUnits = (
+  native: string,
+  apiHeaders: string,
+  arch: string,
+  generated: string
+): ReadonlyArray<Unit> => {
+  const engineFolders = [...publishedBy(native), join(native, "engine"), apiHeaders]
+  const include = `-I${join(native, "include")}`
+  const { units, families } = kernelUnits(join(native, "kernels"), native, arch)
   const engine = [...everywhere, "-O2", "-DNAPI_VERSION=8", include, `-I${join(native, "engine")}`, `-I${apiHeaders}`]
   for (const path of filesOf(join(native, "engine"), ".cc")) {
     const source = readFileSync(path, "utf8")
@@ -135,4 +141,34 @@ export const nativeUnits = (
     flags: engine
   })
   return units
+}
+
+const registerSource = (families: ReadonlyMap<string, ReadonlyArray<string>>): string => {
+  const each = (line: (family: string, isa: string) => string): ReadonlyArray<string> =>
+    [...families].flatMap(([isa, names]) => names.map((family) => line(family, isa)))
+  return [
+    "// Generated from the plug-in's kernel files.",
+    "#include <graft/plugin.h>",
+    ...each((family, isa) => `namespace graft::${isa} { void register_${family}(Registry&); }`),
+    'extern "C" __attribute__((visibility("default"))) int graft_register(const graft_host* host) {',
+    '  if (host->version != GRAFT_PLUGIN_VERSION) return host->fail(host, "built for another Graft: build it anew");',
+    ...each(
+      (family, isa) =>
+        `  if (auto* registry = graft::registryOf(host, "${isa}")) graft::${isa}::register_${family}(*registry);`
+    ),
+    "  return 0;",
+    "}",
+    ""
+  ].join("\n")
+}
+
+/** A plug-in's own library: its kernel files, and the function that enters them in the host's tables. */
+export const pluginUnits = (plugin: string, native: string, arch: string, generated: string): ReadonlyArray<Unit> => {
+  const { units, families } = kernelUnits(plugin, native, arch)
+  const source = registerSource(families)
+  const flags = [...everywhere, "-O2", `-I${join(native, "include")}`]
+  return [
+    ...units,
+    { name: "register", path: generated, source, headers: includedBy(source, publishedBy(native)), flags }
+  ]
 }

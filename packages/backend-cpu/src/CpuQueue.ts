@@ -3,6 +3,7 @@
  * a step of a minute. A kernel without a native body runs its reference body in JavaScript, in its turn, over the same
  * memory: a plug-in needs no C++ to work here.
  */
+import { existsSync } from "node:fs"
 import {
   Cancelled,
   type Cell,
@@ -20,6 +21,9 @@ import {
 import type { Native, NativeFault, NativeHandle } from "./native.ts"
 
 export const dtypeCodes: Readonly<Record<DType, number>> = { f32: 0, bf16: 1, f16: 2, i32: 3, i8: 4, u8: 5 }
+
+/** Loaded by this process: a library's kernels hold for all queues. */
+const libraries = new Set<string>()
 
 export interface CpuQueueOptions {
   readonly threads: number
@@ -49,6 +53,14 @@ export class CpuQueue extends Queue {
       onHost: (token, run) => this.#runHost(token, run)
     })
     if (options.record === true) native.record(this.#handle, true)
+  }
+
+  /** Absent where it was not built: then the reference bodies run. */
+  override useLibrary(path: string): void {
+    if (libraries.has(path) || !existsSync(path)) return
+    this.#native.loadPlugin(path)
+    libraries.add(path)
+    for (const [kernel, id] of this.#ids) if (id < 0) this.#ids.delete(kernel)
   }
 
   protected submit(command: Command): void {

@@ -92,6 +92,8 @@ export abstract class Queue {
   abstract atomic(body: () => void): void
   /** Commands enqueued and run, for progress within a step. */
   abstract get progress(): { readonly submitted: number; readonly completed: number }
+  /** Brings native bodies of a plug-in's kernels from a shared library, where the backend runs such. */
+  useLibrary(_path: string): void {}
   /** Tells a backend that the contents of a new cell are undefined; the reference backend fills it with NaN. */
   protected poison(_cell: Cell): void {}
 

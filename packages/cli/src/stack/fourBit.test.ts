@@ -6,13 +6,11 @@ import test from "node:test"
 import { fileURLToPath } from "node:url"
 import { type DType, narrow, ReferenceQueue, type ScaleFormat, Scope, type SourceTensor, widen } from "@graft/core"
 import { doubleQuant } from "@graft/double-quant"
+import { type BlockSize, blockSizeOf, blockSizes, fourBitCodec, fp4, nf4, plainScales } from "@graft/nf4-quant"
 import { openSafetensors, type SafetensorsFile } from "@graft/safetensors"
 import { Effect } from "effect"
-import { type BlockSize, blockSizeOf, blockSizes, fp4, nf4 } from "./codebooks.ts"
-import { fourBitCodec } from "./fourBitCodec.ts"
-import { plainScales } from "./plainScales.ts"
 
-const golden = fileURLToPath(new URL("../../../../shared/golden/", import.meta.url))
+const golden = fileURLToPath(new URL("../../../../../shared/golden/", import.meta.url))
 const floats = (file: SafetensorsFile, name: string) => widen(file.tensors.get(name)!.read(), "f32")
 const bytes = (file: SafetensorsFile, name: string) => new Uint8Array(file.tensors.get(name)!.read())
 const onFile = (name: string, body: (file: SafetensorsFile) => Promise<void>) =>
