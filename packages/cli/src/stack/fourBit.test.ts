@@ -4,10 +4,21 @@ import { existsSync } from "node:fs"
 import { join } from "node:path"
 import test from "node:test"
 import { fileURLToPath } from "node:url"
-import { type DType, narrow, ReferenceQueue, type ScaleFormat, Scope, type SourceTensor, widen } from "@graft/core"
+import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
+import {
+  type DType,
+  narrow,
+  type Queue,
+  ReferenceQueue,
+  type ScaleFormat,
+  Scope,
+  type SourceTensor,
+  widen
+} from "@graft/core"
 import { doubleQuant } from "@graft/double-quant"
 import { type BlockSize, blockSizeOf, blockSizes, fourBitCodec, fp4, nf4, plainScales } from "@graft/nf4-quant"
 import { openSafetensors, type SafetensorsFile } from "@graft/safetensors"
+import { testWeight } from "@graft/testing"
 import { Effect } from "effect"
 
 const golden = fileURLToPath(new URL("../../../../../shared/golden/", import.meta.url))
@@ -19,8 +30,18 @@ const onFile = (name: string, body: (file: SafetensorsFile) => Promise<void>) =>
     Effect.scoped,
     Effect.runPromise
   )
+const native = loadNative()
+/** The reference, and the native backend by each instruction set that this machine runs. */
+const queues = (): ReadonlyArray<Queue> => [
+  new ReferenceQueue([1 << 23]),
+  ...native.info().isas.map((isa) => new CpuQueue(native, [1 << 23], cpuLimits(native.info(), 2), { threads: 2, isa }))
+]
 const quantised = async (codec: ReturnType<typeof fourBitCodec>, source: SourceTensor, out: DType = "f32") => {
-  const queue = new ReferenceQueue([1 << 23])
+  const [reference, ...others] = await Promise.all(queues().map((queue) => quantisedOn(queue, codec, source, out)))
+  for (const native of others) assert.deepEqual(native, reference, `${source.name}: native and reference bits`)
+  return reference!
+}
+const quantisedOn = async (queue: Queue, codec: ReturnType<typeof fourBitCodec>, source: SourceTensor, out: DType) => {
   const scope = new Scope(queue, "weights")
   const weight = codec.encode(source, scope, "w")
   const all = scope.tensor([weight.outFeatures, weight.inFeatures], "W", out)
@@ -44,6 +65,33 @@ test("a block size follows from the sizes of codes and scales", () => {
     }
   }
 })
+
+for (const [name, scales, error] of [
+  ["plain scales", plainScales, 0.167],
+  ["double quantization", doubleQuant, 0.18]
+] as const) {
+  for (const codebook of [nf4, fp4]) {
+    for (const isa of native.info().isas) {
+      const limits = cpuLimits(native.info(), 2)
+      const open = (bytes: ReadonlyArray<number>) => new CpuQueue(native, bytes, limits, { threads: 2, isa })
+      const one = { name: `${codebook.name}, ${name}`, codec: fourBitCodec(codebook, scales, 64), error }
+      testWeight(
+        `cpu ${isa}`,
+        { limits, open },
+        {
+          ...one,
+          shapes: [
+            [1, 1],
+            [5, 7],
+            [33, 64],
+            [16, 130],
+            [70, 192]
+          ]
+        }
+      )
+    }
+  }
+}
 
 if (existsSync(golden)) {
   test("NF4 and FP4, every block size, odd shapes, plain and double-quantised scales", () =>
