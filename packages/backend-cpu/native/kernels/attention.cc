@@ -219,6 +219,7 @@ GRAFT_INLINE KeyRows keyRows(const Attention& call, const Operand& x, const Rows
   if (x.dtype == DType::f32 && n == padded)
     return {x.as<const float>() + call.keyAt(rows, first), call.heads.kvHeads * n};
   for (int64_t j = 0; j < count; j++) {
+    if (first + count + j < rows.segment.keys) fetchRow(x, call.keyAt(rows, first + count + j), n);  // of the next tile
     copyWidened(copy + j * padded, x, call.keyAt(rows, first + j), n);
     for (int64_t i = n; i < padded; i++) copy[j * padded + i] = 0;
   }
