@@ -51,7 +51,19 @@ call(
     "--eval-data",
     at("data/pirate-held-out.jsonl")
   ].concat(
-    ["--rank", "16", "--batch-size", String(rows), "--steps", String(steps), "--learning-rate", "4e-3"],
+    [
+      "--quantize",
+      "nf4",
+      "--double-quant",
+      "--rank",
+      "16",
+      "--batch-size",
+      String(rows),
+      "--steps",
+      String(steps),
+      "--learning-rate",
+      "4e-3"
+    ],
     ["--schedule", "linear", "--warmup", "5", "--out", out, ...backend]
   )
 )
