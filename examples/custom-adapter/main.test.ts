@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process"
 import test from "node:test"
 import { fileURLToPath } from "node:url"
 
-test("IA³ trains, without a change in core", () => {
+test("IA³ trains, without a change in core", { timeout: 60_000 }, () => {
   const root = fileURLToPath(new URL("../../", import.meta.url))
   const printed = execFileSync(process.execPath, ["examples/custom-adapter/main.ts"], { cwd: root, encoding: "utf8" })
   assert.match(printed, /^trains 128 numbers: .*IA3/)

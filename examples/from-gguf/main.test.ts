@@ -7,7 +7,7 @@ import { join } from "node:path"
 import test from "node:test"
 import { fileURLToPath } from "node:url"
 
-test("a GGUF is fine-tuned and its adapter read back", () => {
+test("a GGUF is fine-tuned and its adapter read back", { timeout: 60_000 }, () => {
   const near = (path: string) => fileURLToPath(new URL(path, import.meta.url))
   const out = mkdtempSync(join(tmpdir(), "graft-gguf-"))
   const args = [

@@ -7,7 +7,9 @@ import { join } from "node:path"
 import test from "node:test"
 import { fileURLToPath } from "node:url"
 
-test("QLoRA on Llama-2-7b's shapes: planned to the byte, the loss starts where it must and falls", () => {
+test("QLoRA on Llama-2-7b's shapes: planned to the byte, the loss starts where it must and falls", {
+  timeout: 300_000
+}, () => {
   const out = mkdtempSync(join(tmpdir(), "graft-7b-"))
   const main = fileURLToPath(new URL("main.ts", import.meta.url))
   const args = ["--synthetic", "--layers", "2", "--tokens", "32", "--steps", "3", "--out", out]
