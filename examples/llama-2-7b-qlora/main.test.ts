@@ -12,13 +12,14 @@ test("QLoRA on Llama-2-7b's shapes: planned to the byte, the loss starts where i
 }, () => {
   const out = mkdtempSync(join(tmpdir(), "graft-7b-"))
   const main = fileURLToPath(new URL("main.ts", import.meta.url))
-  const args = ["--synthetic", "--layers", "2", "--tokens", "32", "--steps", "3", "--out", out]
+  const args = ["--synthetic", "--layers", "2", "--tokens", "64", "--steps", "3", "--out", out]
   const printed = execFileSync(process.execPath, [main, ...args], { encoding: "utf8" })
   const planned = /([\d.]+ MB) planned, 2498560 parameters/.exec(printed)?.[1]
   const taken = /([\d.]+ MB) taken/.exec(printed)?.[1]
   assert.ok(planned !== undefined && planned === taken, printed)
   const losses = [...printed.matchAll(/step \d+: loss ([\d.]+)/g)].map((found) => Number(found[1]))
-  assert.ok(Math.abs(losses[0]! - 11.19) < 0.15, printed)
+  // The mean of 63 losses, each about a nat around its expectation.
+  assert.ok(Math.abs(losses[0]! - 11.19) < 0.4, printed)
   assert.ok(losses[2]! < losses[0]! - 0.1, printed)
   assert.ok(existsSync(join(out, "adapter_model.safetensors")))
   rmSync(out, { recursive: true })
