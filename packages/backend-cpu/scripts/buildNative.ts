@@ -1,7 +1,8 @@
 /**
  * Builds `prebuilt/<platform>-<arch>/graft.node` from `native/`, and the libraries of plug-ins beside: compiles what is stale,
  * links, nothing else needed than
- * a C++20 compiler. Objects are kept by the hash of compiler, flags, source and headers. Runs under Bun and Node ≥ 22.18.
+ * a C++20 compiler. Objects are kept by the hash of compiler, flags, source and headers. Runs under Bun and, as
+ * dist/buildNative.js of the installed package, under Node 20.
  */
 import { spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"

@@ -115,13 +115,19 @@ export const nativePath = (): string => fileURLToPath(new URL(`../prebuilt/${pla
 
 let loaded: Native | undefined
 
+/** What builds it: a program of Node beside this file as installed, a script in the repository. */
+const buildCommand = (): string => {
+  const program = fileURLToPath(new URL("buildNative.js", import.meta.url))
+  return existsSync(program) ? `node "${program}"` : "bun run build:native"
+}
+
 /** Loads the library once. Throws what is missing and how to get it. */
 export const loadNative = (): Native => {
   if (loaded !== undefined) return loaded
   const path = nativePath()
   if (!existsSync(path)) {
     throw new Error(
-      `@graft/backend-cpu has no native library for ${platform} (${path}): build it with "bun run build:native" in the repository, or scripts/buildNative.ts of the package; a C++20 compiler is needed`
+      `@graft/backend-cpu has no native library for ${platform} (${path}): build it with \`${buildCommand()}\`; it needs g++ or clang++ of C++20`
     )
   }
   try {
@@ -131,7 +137,7 @@ export const loadNative = (): Native => {
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new Error(
-      `the native library ${path} does not load: ${reason}; it may be built for another system: build it anew with "bun run build:native" (Deno needs --allow-ffi)`,
+      `the native library ${path} does not load: ${reason}; it may be built for another system: build it anew with \`${buildCommand()}\` (Deno needs --allow-ffi)`,
       { cause }
     )
   }
