@@ -62,6 +62,8 @@ if (checks.failures.length === 0) {
     for (const one of publicPackages()) packed.push(await packPackage(one))
     for (const one of packed) await checkTarball(one, checks)
     await checks.part("runtimes", () => smoke(packed, effectVersion(), runtimes, checks))
+    const { installAlone } = await import("./installAlone.ts")
+    await checks.part("each package alone", async () => installAlone(packed, await runtimes, checks))
   })
 }
 

@@ -40,10 +40,14 @@ export const workspacePackages = (): ReadonlyArray<WorkspacePackage> =>
 export const publicPackages = (): ReadonlyArray<WorkspacePackage> =>
   workspacePackages().filter(({ manifest }) => manifest.private !== true)
 
-/** The version of effect that the catalog pins. */
-export const effectVersion = (): string => {
+/** The version of `name` that the catalog pins. */
+export const catalog = (name: string): string => {
   const { workspaces } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
-    readonly workspaces: { readonly catalog: { readonly effect: string } }
+    readonly workspaces: { readonly catalog: Readonly<Record<string, string>> }
   } // our own file
-  return workspaces.catalog.effect
+  const version = workspaces.catalog[name]
+  if (version === undefined) throw new RangeError(`the catalog in package.json pins no ${name}`)
+  return version
 }
+
+export const effectVersion = (): string => catalog("effect")
