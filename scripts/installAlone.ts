@@ -15,9 +15,6 @@ import { serveTarballs } from "./serveTarballs.ts"
 import { installRuntimes } from "./smoke.ts"
 import { cache, catalog, publicPackages } from "./workspacePackages.ts"
 
-/** Whose README has no example yet: these are imported whole. */
-const withoutExample = ["double-quant", "nf4-quant", "paged-optim"]
-
 /** The first `ts` block of a README, as a reader would copy it. */
 export const exampleOf = (readme: string): string | undefined => /^```ts\n(.*?)^```$/ms.exec(readme)?.[1]
 
@@ -33,21 +30,16 @@ const importedBy = (example: string): ReadonlyArray<string> =>
 interface Lone {
   readonly one: PackedPackage
   readonly example: string | undefined
-  /** Whether the README has it. */
-  readonly written: boolean
   /** The package, its peers and what the example imports. */
   readonly names: ReadonlyArray<string>
 }
 
 const loneOf = (one: PackedPackage): Lone => {
   const { name, peerDependencies = {} } = one.manifest
-  const written = exampleOf(readFileSync(join(one.contents, "README.md"), "utf8"))
-  const whole = `import * as all from "${name}"\nconsole.log(Object.keys(all).length > 0) // => true\n`
-  const example = written ?? (withoutExample.includes(one.folder) ? whole : undefined)
+  const example = exampleOf(readFileSync(join(one.contents, "README.md"), "utf8"))
   return {
     one,
     example,
-    written: written !== undefined,
     names: [...new Set([name, ...Object.keys(peerDependencies), ...importedBy(example ?? "")])]
   }
 }
@@ -82,7 +74,7 @@ interface Installer {
 
 /** Installs and runs; hands the folder on to `more`, then removes it. */
 const tryAlone = async (
-  { one, example, written, names }: Lone,
+  { one, example, names }: Lone,
   { label, prepare, install, run, file, env = {} }: Installer,
   checks: Checks,
   more?: (folder: string, again: (name: string) => Promise<void>) => Promise<void>
@@ -109,7 +101,7 @@ const tryAlone = async (
         `it ended with ${code}\n${output}\nwanted:\n${wanted}`
       )
     }
-    if (example !== undefined) await again(`${title}: ${written ? "the README's example runs" : "loads"}`)
+    if (example !== undefined) await again(`${title}: the README's example runs`)
     await more?.(folder, again)
   } finally {
     rmSync(folder, { recursive: true, force: true })
