@@ -3,6 +3,7 @@
  * over blocks of 256. Bit-equal to bitsandbytes on a CPU, whose quantiser looks a scaled value up in a table of 65,536 entries
  * (csrc/cpu_ops.cpp), so that codes near a midpoint are those of the nearest table entry.
  */
+import { fileURLToPath } from "node:url"
 import { type Kernel, makePart, ScaleCodec, type ScaleFormat } from "@graft/core"
 import { Effect, Layer } from "effect"
 import { dynamicMap } from "./dynamicMap.ts"
@@ -13,6 +14,10 @@ const f = Math.fround
 export const NESTED_BLOCK = 256
 const map = dynamicMap()
 const ENTRIES = 65_536
+/** The native bodies of this package, where they were built. */
+const library = fileURLToPath(
+  new URL(`../prebuilt/${process.platform}-${process.arch}/double-quant.so`, import.meta.url)
+)
 
 /** The code of each of 65,536 values from −1 to 1: the count of midpoints below. */
 const table = (() => {
@@ -31,6 +36,7 @@ export const quantizeScales: Kernel<null> = {
   name: "doubleQuant.quantize",
   outputs: 3,
   fields: [],
+  dtypes: ["u8", "f32", "f32", "f32"],
   check: ([codes, nested, , scales]) =>
     (codes!.size !== scales!.size || nested!.size !== Math.ceil(scales!.size / NESTED_BLOCK)) && "sizes differ",
   reference: ([codes, nested, offset, scales]) => {
@@ -55,6 +61,7 @@ export const doubleQuant: ScaleFormat = {
   name: "double-quant",
   storageCount: 3,
   encode: (scales, scope, path) => {
+    scope.queue.useLibrary(library)
     const codes = scope.tensor([scales.size], `${path}.absmax`, "u8", "weights")
     const nested = scope.tensor([Math.ceil(scales.size / NESTED_BLOCK)], `${path}.nested_absmax`, "f32", "weights")
     const offset = scope.tensor([1], `${path}.nested_offset`, "f32", "weights")
@@ -74,6 +81,7 @@ export const doubleQuant: ScaleFormat = {
       nested.dtype === "f32" &&
       size(nested.shape) === Math.ceil(count / NESTED_BLOCK)
     if (!fits || block !== NESTED_BLOCK || !isOurMap(entries.read())) return undefined
+    scope.queue.useLibrary(library)
     const kept = scope.tensor([count], `${path}.absmax`, "u8", "weights")
     const scales = scope.tensor([size(nested.shape)], `${path}.nested_absmax`, "f32", "weights")
     const offset = scope.tensor([1], `${path}.nested_offset`, "f32", "weights")

@@ -16,7 +16,7 @@ import {
 } from "@graft/core"
 import { adoptFourBit } from "./bitsandbytes.ts"
 import type { BlockSize, Codebook } from "./codebooks.ts"
-import { quantizeKernels } from "./quantize4bit.ts"
+import { nameTensor, quantizeKernels } from "./quantize4bit.ts"
 
 const f = Math.fround
 /** The native bodies of this package, where they were built. */
@@ -40,12 +40,15 @@ const fillRow =
     }
   }
 
-/** Kernels are made once for a code book, a scale format and a block size. */
-const made = new Map<string, WeightKernels>()
+/** Kernels are made once for a scale format, a code book and a block size. */
+const made = new WeakMap<ScaleFormat, Map<string, WeightKernels>>()
 const kernelsOf = (codebook: Codebook, scales: ScaleFormat, block: BlockSize): WeightKernels => {
-  const key = `${codebook.name} ${scales.name} ${block}`
-  const kernels = made.get(key) ?? weightKernels(codebook.name, fillRow(codebook, scales, block))
-  made.set(key, kernels)
+  const ofFormat = made.get(scales) ?? new Map<string, WeightKernels>()
+  made.set(scales, ofFormat)
+  const key = `${codebook.name} ${block}`
+  const kernels =
+    ofFormat.get(key) ?? weightKernels(`${codebook.name}+${scales.name}`, fillRow(codebook, scales, block))
+  ofFormat.set(key, kernels)
   return kernels
 }
 
@@ -65,7 +68,8 @@ export const fourBitCodec = (codebook: Codebook, scales: ScaleFormat, block: Blo
       using dense = new Scope(scope.queue, "workspace")
       const x = dense.tensor([n], `${path} (${source.dtype})`, source.dtype)
       scope.queue.uploadSource(x, source)
-      scope.queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, x], { block })
+      const name = nameTensor(scope.queue, dense, path)
+      scope.queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, x, name], { block, columns: inner })
     }
     const storage = [packed, ...scales.encode(absmax, scope, path)]
     return new PanelWeight(scope.queue, codebook.name, kernelsOf(codebook, scales, block), out, inner, storage)

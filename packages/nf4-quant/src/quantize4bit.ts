@@ -4,7 +4,7 @@
  * clamped, and a code is the count of midpoints strictly below. The last block, where it is not full, is divided instead, and
  * its scale is at least 1e-38. Two codes a byte, the earlier in the high nibble.
  */
-import type { Kernel } from "@graft/core"
+import type { Kernel, Queue, Scope, Tensor } from "@graft/core"
 import { type Codebook, fp4, nf4 } from "./codebooks.ts"
 
 const f = Math.fround
@@ -19,17 +19,28 @@ const placeOf = (x: number, bounds: Float32Array): number => {
 
 interface Block {
   readonly block: number
+  /** Of the matrix, for messages. */
+  readonly columns: number
 }
-/** (packed u8 [⌈n/2⌉], absmax f32 [⌈n/block⌉]) from x [n]. */
+/**
+ * (packed u8 [⌈n/2⌉], absmax f32 [⌈n/block⌉]) from x [n]. A value that is not finite is a fault, which names its place in
+ * the weight that the last operand names in UTF-8.
+ */
 const quantizeKernel = ({ name, order, bounds }: Codebook): Kernel<Block> => ({
   name: `${name}.quantize`,
   outputs: 2,
-  fields: ["block"],
+  fields: ["block", "columns"],
+  dtypes: ["u8", "f32", "float", "u8"],
   check: ([packed, absmax, x], { block }) =>
     (packed!.size !== Math.ceil(x!.size / 2) || absmax!.size !== Math.ceil(x!.size / block)) &&
     `blocks of ${block} do not fit`,
-  reference: ([packed, absmax, x], { block }) => {
+  reference: ([packed, absmax, x, named], { block, columns }) => {
     const n = x!.length
+    const bad = x!.findIndex((value) => !Number.isFinite(value))
+    if (bad >= 0) {
+      const at = `${new TextDecoder().decode(Uint8Array.from(named!))} [${Math.floor(bad / columns)}, ${bad % columns}]`
+      throw new RangeError(`${at} is ${x![bad]}; a weight that is quantised must be finite`)
+    }
     packed!.fill(0)
     const put = (i: number, code: number): void => {
       packed![i >> 1]! |= i % 2 === 0 ? code << 4 : code
@@ -52,3 +63,11 @@ const quantizeKernel = ({ name, order, bounds }: Codebook): Kernel<Block> => ({
   }
 })
 export const quantizeKernels = { nf4: quantizeKernel(nf4), fp4: quantizeKernel(fp4) }
+
+/** `name` as the operand of a message. */
+export const nameTensor = (queue: Queue, scope: Scope, name: string): Tensor => {
+  const bytes = new TextEncoder().encode(name)
+  const t = scope.tensor([bytes.byteLength], `the name ${name}`, "u8")
+  queue.upload(t, () => bytes)
+  return t
+}

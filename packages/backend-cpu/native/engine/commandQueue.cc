@@ -249,8 +249,8 @@ void CommandQueue::execute(CommandHeader& header, bool dropped) {
 
 void CommandQueue::runKernel(KernelCommand& command) {
   running_ = &command.kernel->name;
-  const Call call{command.operands(), command.operandCount, command.params(),       command.paramCount,
-                  command.workspace,  pool_->pool(),        command.resolved.source};
+  const Call call{command.operands(), command.operandCount, command.params(),        command.paramCount,
+                  command.workspace,  pool_->pool(),        command.resolved.source, command.resolved.scales};
   command.resolved.body(call);
   if (recording_) note(command.kernel->name, command.operands(), std::min(command.kernel->outputs, command.operandCount));
 }

@@ -23,7 +23,8 @@ static_assert(sizeof(graft_pool) == sizeof(Pool) && offsetof(graft_pool, self) =
 static_assert(sizeof(graft_call) == sizeof(Call));  // a reference member has no offset to compare; it is a pointer
 static_assert(sizeof(graft_registry) == sizeof(Registry) &&
               offsetof(graft_registry, add_kernel) == offsetof(Registry, addKernel) &&
-              offsetof(graft_registry, add_panel_source) == offsetof(Registry, addSource));
+              offsetof(graft_registry, add_panel_source) == offsetof(Registry, addSource) &&
+              offsetof(graft_registry, add_scale_reader) == offsetof(Registry, addReader));
 
 namespace {
 

@@ -1,6 +1,7 @@
 // Kernel tables: filled from the generated list at first use, then by plug-ins.
 #include "tables.h"
 
+#include <algorithm>
 #include <deque>
 #include <mutex>
 #include <set>
@@ -31,7 +32,7 @@ static Tables& tables() {
 Registration::Registration() {
   for (int i = 0; i < isaCount; ++i) {
     staged_[i].owner = this;
-    registries_[i] = Registry{&staged_[i], add, addSource};
+    registries_[i] = Registry{&staged_[i], add, addSource, addReader};
   }
 }
 
@@ -50,21 +51,29 @@ void Registration::addSource(void* self, const char* codec, const PanelSource* s
   }
 }
 
+void Registration::addReader(void* self, const char* format, const ScaleReader* reader) {
+  auto& [owner, table] = *static_cast<Staged*>(self);
+  if (!table.readers.emplace(format, reader).second && owner->problem_.empty()) {
+    owner->problem_ = "scale reader " + std::string(format) + " is registered twice";
+  }
+}
+
 void Registration::mergeInto(Table* into, const std::string& whose) {
+  const auto taken = [this](const char* kind, const auto& added, const auto& known) {
+    for (const auto& [name, value] : added) {
+      if (known.contains(name)) problem_ = kind + (" " + name) + " is already registered: choose another name";
+    }
+  };
   for (int i = 0; i < isaCount && problem_.empty(); ++i) {
-    for (const auto& [name, kernel] : staged_[i].table.kernels) {
-      if (into[i].kernels.contains(name)) problem_ = "kernel " + name + " is already registered: choose another name";
-    }
-    for (const auto& [codec, source] : staged_[i].table.sources) {
-      if (into[i].sources.contains(codec)) {
-        problem_ = "panel source " + codec + " is already registered: choose another name";
-      }
-    }
+    taken("kernel", staged_[i].table.kernels, into[i].kernels);
+    taken("panel source", staged_[i].table.sources, into[i].sources);
+    taken("scale reader", staged_[i].table.readers, into[i].readers);
   }
   if (!problem_.empty()) throw Failure(whose + ": " + problem_);
   for (int i = 0; i < isaCount; ++i) {
     into[i].kernels.merge(staged_[i].table.kernels);
     into[i].sources.merge(staged_[i].table.sources);
+    into[i].readers.merge(staged_[i].table.readers);
   }
 }
 
@@ -95,8 +104,12 @@ static ResolvedBody resolve(const Tables& all, const KernelEntry& entry, Isa isa
   const RegisteredKernel* registered = nearest(all, &Table::kernels, entry.name, isa);
   const auto dot = entry.name.find('.');
   if (registered == nullptr && dot != std::string::npos) {
-    if (const auto* source = nearest(all, &Table::sources, entry.name.substr(0, dot), isa)) {
+    const auto plus = std::min(entry.name.find('+'), dot);
+    const auto* source = nearest(all, &Table::sources, entry.name.substr(0, plus), isa);
+    const auto* reader = plus < dot ? nearest(all, &Table::readers, entry.name.substr(plus + 1, dot - plus - 1), isa) : nullptr;
+    if (source != nullptr && (plus == dot || reader != nullptr)) {
       resolved.source = *source;
+      if (reader != nullptr) resolved.scales = *reader;
       registered = nearest(all, &Table::kernels, std::string("X").append(entry.name, dot), isa);
     }
   }

@@ -15,6 +15,7 @@ namespace graft {
 struct ResolvedBody {
   Body body = nullptr;
   const PanelSource* source = nullptr;
+  const ScaleReader* scales = nullptr;
 };
 
 struct KernelEntry {
@@ -41,6 +42,7 @@ struct RegisteredKernel {
 struct Table {
   std::map<std::string, RegisteredKernel> kernels;
   std::map<std::string, const PanelSource*> sources;
+  std::map<std::string, const ScaleReader*> readers;
 };
 
 /**
@@ -63,6 +65,7 @@ class Registration {
   };
   static void add(void* self, const char* name, const char* const* fields, int fieldCount, Body body);
   static void addSource(void* self, const char* codec, const PanelSource* source);
+  static void addReader(void* self, const char* format, const ScaleReader* reader);
   void mergeInto(Table* tables, const std::string& whose);
 
   Staged staged_[isaCount];

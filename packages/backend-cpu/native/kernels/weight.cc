@@ -26,7 +26,7 @@ constexpr int64_t scalarRows = 1024;
 GRAFT_INLINE graft_weight weightOf(const Call& call, int storage) {
   static_assert(sizeof(graft_operand) == sizeof(Operand) && offsetof(graft_operand, shape) == offsetof(Operand, shape));
   return {static_cast<int64_t>(call.params[0]), static_cast<int64_t>(call.params[1]),
-          reinterpret_cast<const graft_operand*>(call.operands + storage), call.count - storage};
+          reinterpret_cast<const graft_operand*>(call.operands + storage), call.count - storage, call.scales};
 }
 
 GRAFT_INLINE void product(const Call& call, bool transposed) {
@@ -89,6 +89,8 @@ GRAFT_INLINE void writeRow(const Call& call, const graft_weight& w, const Operan
     const int64_t columns = smaller(pieceColumns, w.in - i);
     if (out.dtype == DType::f32) {
       call.source->row_f32(&w, out.as<float>() + outRow * w.in + i, row, i, columns);
+    } else if (GRAFT_SOURCE_HAS(call.source, row_bf16)) {
+      call.source->row_bf16(&w, out.as<uint16_t>() + outRow * w.in + i, row, i, columns);
     } else {
       call.source->row_f32(&w, piece, row, i, columns);
       BF16* to = out.as<BF16>() + outRow * w.in + i;

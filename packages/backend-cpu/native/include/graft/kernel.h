@@ -35,6 +35,8 @@
 
 /** How a codec's weight is read by panels: defined in panel.h, opaque here; a plain C record, so that plug-ins have it. */
 struct graft_panel_source;
+/** How the scales of a quantised weight are read, likewise. */
+struct graft_scale_reader;
 
 namespace graft {
 
@@ -101,6 +103,7 @@ inline constexpr size_t scratchBytesPerWorker = size_t{4} << 20;
 inline constexpr size_t sharedScratchBytes = size_t{32} << 20;
 
 using PanelSource = ::graft_panel_source;
+using ScaleReader = ::graft_scale_reader;
 
 /** One command: outputs first, then inputs; `params` in the order of the registered fields (booleans are 0 and 1). */
 struct Call {
@@ -113,6 +116,8 @@ struct Call {
   Pool& pool;
   /** For a body registered as `X.method` and called as `codec.method`: the codec's panel source. Else null. */
   const PanelSource* source;
+  /** For `codec+format.method`: the reader of that scale format. Else null. */
+  const ScaleReader* scales = nullptr;
 
   GRAFT_INLINE const Operand& operator[](int index) const { return operands[index]; }
   /** An error of the outside world: sticks to the queue under this command's name. Not for wrong arguments. */
@@ -127,17 +132,20 @@ struct Registry {
   void* self;
   void (*addKernel)(void* self, const char* name, const char* const* fields, int fieldCount, Body body);
   void (*addSource)(void* self, const char* codec, const PanelSource* source);
+  void (*addReader)(void* self, const char* format, const ScaleReader* reader) = nullptr;
 
   /**
    * `fields` name the params in order; the TypeScript side states its own list and a difference is an error.
    * A name `X.method` serves every codec that has a panel source: `nf4.method` runs this body with `call.source` set,
-   * unless a kernel is registered under `nf4.method` itself.
+   * unless a kernel is registered under `nf4.method` itself. `nf4+double-quant.method` runs it with `call.scales` set too.
    */
   GRAFT_INLINE void add(const char* name, std::initializer_list<const char*> fields, Body body) {
     addKernel(self, name, fields.begin(), static_cast<int>(fields.size()), body);
   }
   /** `source` must live as long as the process (a static object). */
   GRAFT_INLINE void addPanelSource(const char* codec, const PanelSource* source) { addSource(self, codec, source); }
+  /** `reader` likewise. */
+  GRAFT_INLINE void addScaleReader(const char* format, const ScaleReader* reader) { addReader(self, format, reader); }
 };
 
 }  // namespace graft

@@ -21,12 +21,29 @@
 extern "C" {
 #endif
 
+/**
+ * How a scale format keeps the scales [n] of a quantised weight. A quantiser's panel source reads its scales by this record
+ * and knows no format; a format knows no quantiser. The storage is what ScaleFormat.encode made, in its order.
+ */
+struct graft_scale_reader {
+  /** sizeof(graft_scale_reader) where the reader was compiled. */
+  uint32_t bytes;
+  /** Tensors of the storage. */
+  uint32_t storage_count;
+  /** n */
+  int64_t (*count)(const graft_operand* storage);
+  /** dst[i] = scale first + i for i of [0, count). */
+  void (*read_f32)(const graft_operand* storage, float* dst, int64_t first, int64_t count);
+};
+
 /** W [out, in] as it lies in memory: the storage operands of one command, in the codec's own order. */
 typedef struct graft_weight {
   int64_t out;
   int64_t in;
   const graft_operand* storage;
   int64_t storage_count;
+  /** Reads the scales among them; null for a codec that has none of a format's. */
+  const graft_scale_reader* scales;
 } graft_weight;
 
 struct graft_panel_source {
@@ -66,6 +83,9 @@ struct graft_panel_source {
    */
   void (*dot_f32)(const graft_weight* w, float* y, int64_t y_stride, const float* x, int64_t x_stride, int64_t tokens,
                   int64_t row0, int64_t rows);
+
+  /** As row_f32, in bf16 rounded to nearest even. */
+  void (*row_bf16)(const graft_weight* w, uint16_t* dst, int64_t row, int64_t col0, int64_t cols);
 };
 
 #ifdef __cplusplus

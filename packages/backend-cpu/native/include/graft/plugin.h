@@ -41,6 +41,8 @@ typedef struct graft_operand {
 
 /** How a codec's weight is read: panel.h. */
 typedef struct graft_panel_source graft_panel_source;
+/** How a scale format's scales are read: panel.h. */
+typedef struct graft_scale_reader graft_scale_reader;
 
 typedef struct graft_pool {
   int32_t threads;
@@ -65,6 +67,7 @@ typedef struct graft_call {
   float* workspace;
   graft_pool* pool;
   const graft_panel_source* source;
+  const graft_scale_reader* scales;
 } graft_call;
 
 /** Neither throws nor allocates. */
@@ -75,6 +78,8 @@ typedef struct graft_registry {
   void (*add_kernel)(void* self, const char* name, const char* const* fields, int field_count, graft_body body);
   /** `source` lives as long as the process. */
   void (*add_panel_source)(void* self, const char* codec, const graft_panel_source* source);
+  /** `reader` likewise. */
+  void (*add_scale_reader)(void* self, const char* format, const graft_scale_reader* reader);
 } graft_registry;
 
 typedef struct graft_host {

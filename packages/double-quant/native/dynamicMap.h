@@ -1,11 +1,8 @@
-// Scales of a quantised weight, read one at a time inside its panel source, whichever package stored them. A scale format is
-// told by its storage tensors:
-//   f32 [n]                                       the scales themselves
-//   u8 [n], f32 [ceil(n / 256)], f32 [1]          map[code] * nested[i / 256] + offset, by the signed dynamic map of 8 bits
-//                                                 (QLoRA, arXiv:2305.14314 section 3; bitsandbytes create_dynamic_map)
+// The signed dynamic map of 8 bits (bitsandbytes create_dynamic_map(True, 7, 8)), and the code of each of 65,536 values from
+// -1 to 1, both as src/dynamicMap.ts and src/doubleQuant.ts compute them; here the compiler does.
 #pragma once
 
-#include <graft/panel.h>
+#include <graft/kernel.h>
 
 namespace graft {
 namespace GRAFT_ISA {
@@ -44,26 +41,21 @@ constexpr DynamicMap makeDynamicMap() {
 }
 static constexpr DynamicMap dynamicMap = makeDynamicMap();
 
-struct Scales {
-  const float* plain;  // null where they are coded
-  const uint8_t* codes;
-  const float* nested;
-  float offset;
-  int64_t count;
-
-  GRAFT_INLINE float operator[](int64_t index) const {
-    if (plain != nullptr) return plain[index];
-    return dynamicMap.values[codes[index]] * nested[index / 256] + offset;
-  }
+struct CodeTable {
+  uint8_t codes[65536];
 };
-/** The scales that a weight's storage has from tensor `first` on. */
-GRAFT_INLINE Scales scalesOf(const graft_weight* w, int first) {
-  const graft_operand& head = w->storage[first];
-  const int64_t count = head.shape[0] * head.shape[1] * head.shape[2] * head.shape[3];
-  if (head.dtype == GRAFT_F32) return {static_cast<const float*>(head.data), nullptr, nullptr, 0.0f, count};
-  return {nullptr, static_cast<const uint8_t*>(head.data), static_cast<const float*>(w->storage[first + 1].data),
-          *static_cast<const float*>(w->storage[first + 2].data), count};
+/** The count of midpoints below each value. */
+constexpr CodeTable makeCodeTable() {
+  CodeTable table{};
+  int code = 0;
+  for (int i = 0; i < 65536; i++) {
+    const float value = static_cast<float>(i) / 65535.0f * 2.0f - 1.0f;
+    while (code < 255 && value > (dynamicMap.values[code] + dynamicMap.values[code + 1]) * 0.5f) code++;
+    table.codes[i] = static_cast<uint8_t>(code);
+  }
+  return table;
 }
+static constexpr CodeTable codeTable = makeCodeTable();
 
 }  // namespace GRAFT_ISA
 }  // namespace graft
