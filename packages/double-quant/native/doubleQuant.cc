@@ -97,12 +97,12 @@ void quantize(const Call& call) {
 int64_t countScales(const graft_operand* storage) {
   return storage->shape[0] * storage->shape[1] * storage->shape[2] * storage->shape[3];
 }
-void readScales(const graft_operand* storage, float* dst, int64_t first, int64_t count) {
+void readScales(const graft_operand* storage, float* dst, int64_t first, int64_t count, int64_t stride) {
   const auto* codes = static_cast<const uint8_t*>(storage[0].data);
   const auto* nested = static_cast<const float*>(storage[1].data);
   const float offset = *static_cast<const float*>(storage[2].data);
-  for (int64_t i = 0; i < count; i++)
-    dst[i] = dynamicMap.values[codes[first + i]] * nested[(first + i) / nestedBlock] + offset;
+  for (int64_t i = 0, at = first; i < count; i++, at += stride)
+    dst[i] = dynamicMap.values[codes[at]] * nested[at / nestedBlock] + offset;
 }
 constexpr graft_scale_reader reader{sizeof(graft_scale_reader), 3, countScales, readScales};
 

@@ -10,11 +10,22 @@ namespace GRAFT_ISA {
 GRAFT_INLINE void put(float* to, float value) { *to = value; }
 GRAFT_INLINE void put(uint16_t* to, float value) { narrow(value, reinterpret_cast<BF16*>(to)); }
 
-#if !GRAFT_SCALAR
-/** One block's elements as they are wanted: tables, made once for all blocks or for each. */
-struct ToFloats {
+#if GRAFT_SCALAR
+template <const Codebook& book, class T>
+struct Decoder {
+  /** to[i] = W[first + i] for i of [0, count); `scales` are those of its blocks, `ofBlock` apart. */
+  GRAFT_INLINE void operator()(const FourBitWeight& w, T* to, int64_t first, int64_t count, const float* scales,
+                               int64_t ofBlock) const {
+    for (int64_t i = 0, e = first; i < count; i++, e++)
+      put(to + i, book.values[w.code(e)] * scales[((e >> w.shift) - (first >> w.shift)) * ofBlock]);
+  }
+};
+#else
+
+/** One block's values: in f32 from a table for all blocks, in bf16 from the block's own. */
+struct ScaledFloats {
   FloatTable table;
-  GRAFT_INLINE explicit ToFloats(const Codebook& book) : table(book) {}
+  GRAFT_INLINE explicit ScaledFloats(const Codebook& book) : table(book) {}
   GRAFT_INLINE auto ofBlock(const Codebook&, float scale) const {
     return [this, scale](const uint8_t* bytes, float* to) {
       Floats values[unit / lanes];
@@ -24,47 +35,58 @@ struct ToFloats {
     };
   }
 };
-struct ToHalves {
-  GRAFT_INLINE explicit ToHalves(const Codebook&) {}
+struct ScaledHalves {
+  GRAFT_INLINE explicit ScaledHalves(const Codebook&) {}
   GRAFT_INLINE auto ofBlock(const Codebook& book, float scale) const {
     return [table = HalfTable(book, scale)](const uint8_t* bytes, uint16_t* to) { table.expand(bytes, to); };
   }
 };
 template <class T>
-struct Wanted;
-template <>
-struct Wanted<float> {
-  using Tables = ToFloats;
+struct ValuesIn {
+  using Type = ScaledFloats;
 };
 template <>
-struct Wanted<uint16_t> {
-  using Tables = ToHalves;
+struct ValuesIn<uint16_t> {
+  using Type = ScaledHalves;
+};
+
+template <const Codebook& book, class T>
+struct Decoder {
+  typename ValuesIn<T>::Type values{book};
+
+  /** to[i] = W[first + i] for i of [0, count); `scales` are those of its blocks, `ofBlock` apart. */
+  GRAFT_INLINE void operator()(const FourBitWeight& w, T* to, int64_t first, int64_t count, const float* scales,
+                               int64_t ofBlock) const {
+    const int64_t end = first + count;
+    for (int64_t e = first; e < end; scales += ofBlock) {
+      const int64_t stop = smaller(end, ((e >> w.shift) + 1) << w.shift);
+      T* at = to + (e - first);
+      if (e % 2 == 1) put(at++, book.values[w.code(e++)] * *scales);  // begins within a byte
+      const auto expand = values.ofBlock(book, *scales);
+      for (; e + unit <= stop; e += unit, at += unit) expand(w.codes + e / 2, at);
+      if (e >= stop) continue;
+      uint8_t rest[unit / 2] = {};  // fewer codes than a unit, and nothing is read past them
+      std::memcpy(rest, w.codes + e / 2, static_cast<size_t>(stop - e + 1) / 2);
+      T some[unit];
+      expand(rest, some);
+      std::memcpy(at, some, static_cast<size_t>(stop - e) * sizeof(T));
+      e = stop;
+    }
+  }
 };
 #endif
 
-/** to[i] = W[first + i] for i of [0, count). */
+/** to[i] = W[row, column + i] for i of [0, count). */
 template <const Codebook& book, class T>
-static void decode(const FourBitWeight& w, T* to, int64_t first, int64_t count) {
-#if !GRAFT_SCALAR
-  const typename Wanted<T>::Tables tables(book);
-#endif
-  w.eachBlock(first, first + count, [&](float scale, int64_t e, int64_t end) {
-    T* at = to + (e - first);
-    const auto one = [&] { put(at++, book.values[w.code(e++)] * scale); };
-#if GRAFT_SCALAR
-    while (e < end) one();
-#else
-    if (e % 2 == 1) one();  // a run that begins within a byte
-    const auto expand = tables.ofBlock(book, scale);
-    for (; e + unit <= end; e += unit, at += unit) expand(w.codes + e / 2, at);
-    if (e == end) return;
-    uint8_t rest[unit / 2] = {};  // fewer codes than a unit, and nothing is read past them
-    std::memcpy(rest, w.codes + e / 2, static_cast<size_t>(end - e + 1) / 2);
-    T values[unit];
-    expand(rest, values);
-    std::memcpy(at, values, static_cast<size_t>(end - e) * sizeof(T));
-#endif
-  });
+static void decodeRow(const FourBitWeight& w, T* to, int64_t row, int64_t column, int64_t count) {
+  const Decoder<book, T> decode;
+  constexpr int64_t columns = 2048;
+  float scales[columns / 32 + 1];
+  for (int64_t c = 0; c < count; c += columns) {
+    const int64_t some = smaller(columns, count - c), e = row * w.in + column + c, first = e >> w.shift;
+    w.reader->read_f32(w.scaleStorage, scales, first, ((e + some - 1) >> w.shift) - first + 1, 1);
+    decode(w, to + c, e, some, scales, 1);
+  }
 }
 
 }  // namespace GRAFT_ISA

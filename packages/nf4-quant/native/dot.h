@@ -23,7 +23,7 @@ GRAFT_INLINE void dotUnits(const FloatTable& table, const FourBitWeight& w, Floa
   const uint8_t* codes = w.codes + e / 2;
   float scales[dotColumns / unit + 1];
   const int64_t firstBlock = e >> w.shift;
-  w.reader->read_f32(w.scaleStorage, scales, firstBlock, ((row * w.in + end - 1) >> w.shift) - firstBlock + 1);
+  w.reader->read_f32(w.scaleStorage, scales, firstBlock, ((row * w.in + end - 1) >> w.shift) - firstBlock + 1, 1);
   const int64_t blockOffset = e - (firstBlock << w.shift);
   Floats own[Tokens];
 #pragma GCC unroll 4
@@ -58,7 +58,7 @@ template <const Codebook& book, int Tokens>
 GRAFT_INLINE void dotDecoded(const FourBitWeight& w, Floats* sums, const float* x, int64_t xStride, int64_t row,
                              int64_t column, int64_t end) {
   alignas(64) float values[dotColumns + lanes];
-  decode<book>(w, values, row * w.in + column, end - column);
+  decodeRow<book>(w, values, row, column, end - column);
   for (int i = 0; i < lanes; i++) values[end - column + i] = 0;
   for (int64_t c = 0; c < end - column; c += lanes)
     for (int t = 0; t < Tokens; t++)

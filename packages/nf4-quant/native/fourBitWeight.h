@@ -25,22 +25,33 @@ struct FourBitWeight {
   }
   GRAFT_INLINE int code(int64_t e) const { return e % 2 == 0 ? codes[e >> 1] >> 4 : codes[e >> 1] & 15; }
 
-  /** run(scale, e, end) for each part of [first, end) that shares a scale, in order. */
-  template <class Run>
-  GRAFT_INLINE void eachBlock(int64_t first, int64_t end, const Run& run) const {
-    constexpr int64_t atOnce = 64;
-    float scales[atOnce];
-    for (int64_t e = first; e < end;) {
-      const int64_t block = e >> shift, count = smaller(atOnce, ((end - 1) >> shift) - block + 1);
-      reader->read_f32(scaleStorage, scales, block, count);
-      for (int64_t b = 0; b < count; b++) {
-        const int64_t stop = smaller(end, (block + b + 1) << shift);
-        run(scales[b], e, stop);
-        e = stop;
-      }
-    }
-  }
+  /** Blocks that `columns` columns of a row lie in, at most. */
+  GRAFT_INLINE int64_t blocksAcross(int64_t columns) const { return ((columns + (int64_t{1} << shift) - 2) >> shift) + 1; }
 };
+
+/** The scales of some rows and columns of a weight: block b, counted from where the columns begin, of row r. */
+struct BlockScales {
+  const float* data;
+  int64_t ofRow, ofBlock;
+
+  GRAFT_INLINE const float* row(int64_t r) const { return data + r * ofRow; }
+};
+/** Reads them into `to`, which has room for rows * blocksAcross(columns). */
+GRAFT_INLINE BlockScales scalesOf(const FourBitWeight& w, float* to, int64_t row0, int64_t rows, int64_t column0,
+                                  int64_t columns) {
+  if ((w.in >> w.shift) << w.shift == w.in) {  // whole blocks to a row: those of one place in all rows lie evenly apart
+    const int64_t first = (row0 * w.in + column0) >> w.shift, last = (row0 * w.in + column0 + columns - 1) >> w.shift;
+    for (int64_t b = 0; b <= last - first; b++)
+      w.reader->read_f32(w.scaleStorage, to + b * rows, first + b, rows, w.in >> w.shift);
+    return {to, 1, rows};
+  }
+  const int64_t most = w.blocksAcross(columns);
+  for (int64_t r = 0; r < rows; r++) {
+    const int64_t e = (row0 + r) * w.in + column0, first = e >> w.shift, last = (e + columns - 1) >> w.shift;
+    w.reader->read_f32(w.scaleStorage, to + r * most, first, last - first + 1, 1);
+  }
+  return {to, most, 1};
+}
 
 }  // namespace GRAFT_ISA
 }  // namespace graft

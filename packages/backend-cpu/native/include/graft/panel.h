@@ -32,8 +32,8 @@ struct graft_scale_reader {
   uint32_t storage_count;
   /** n */
   int64_t (*count)(const graft_operand* storage);
-  /** dst[i] = scale first + i for i of [0, count). */
-  void (*read_f32)(const graft_operand* storage, float* dst, int64_t first, int64_t count);
+  /** dst[i] = scale first + i * stride for i of [0, count). */
+  void (*read_f32)(const graft_operand* storage, float* dst, int64_t first, int64_t count, int64_t stride);
 };
 
 /** W [out, in] as it lies in memory: the storage operands of one command, in the codec's own order. */
