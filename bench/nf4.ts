@@ -37,7 +37,12 @@ console.log(`${info.model}, ${info.isa}, ${info.cores} cores; W [${out}, ${inner
 for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
   const queue = new CpuQueue(native, [2 ** 29], cpuLimits(info, threads), { threads, isa: info.isa })
   const { read, copy } = native.bandwidth(threads, 100)
-  line(threads, "memory", `${(read / 1e9).toFixed(1)} GB/s read`, `${(copy / 1e9).toFixed(1)} GB/s copied, read and written`)
+  line(
+    threads,
+    "memory",
+    `${(read / 1e9).toFixed(1)} GB/s read`,
+    `${(copy / 1e9).toFixed(1)} GB/s copied, read and written`
+  )
   for (const [codebook, scales] of [
     [nf4, plainScales],
     [nf4, doubleQuant],
@@ -48,7 +53,11 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
     // Uneven values: a table of them is enough.
     const table = Float32Array.from({ length: 4096 }, (_, i) => Math.sin(i * 12.9898) * Math.cos(i * 78.233))
     const values = () => Float32Array.from({ length: elements }, (_, i) => table[(i * 7) & 4095]! * (1 + (i & 1023)))
-    const weight: Weight = fourBitCodec(codebook, scales, 64).encode(sourceOf("w", [out, inner], values, "bf16"), kept, "w")
+    const weight: Weight = fourBitCodec(codebook, scales, 64).encode(
+      sourceOf("w", [out, inner], values, "bf16"),
+      kept,
+      "w"
+    )
     for (const dtype of ["bf16", "f32"] as const) {
       using scope = new Scope(queue, "activations")
       const dense = scope.tensor([out, inner], "W", dtype)
@@ -57,12 +66,21 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
         const label = nameTensor(queue, scope, "w")
         weight.dequantizeRows(dense, 0)
         const flat = dense.range(0, [elements], "flat")
-        const rate = elements / (await seconds(queue, () => queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, flat, label], { block: 64, columns: inner })))
+        const rate =
+          elements /
+          (await seconds(queue, () =>
+            queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, flat, label], { block: 64, columns: inner })
+          ))
         line(threads, `quantise from ${dtype}, ${codebook.name}`, `${(rate / 1e9).toFixed(2)} G/s`, "")
       }
       const rate = elements / (await seconds(queue, () => weight.dequantizeRows(dense, 0)))
       const bytes = weight.bytes / elements + (dtype === "bf16" ? 2 : 4)
-      line(threads, `dequantise to ${dtype}, ${name}`, `${(rate / 1e9).toFixed(2)} G/s`, `${percent((rate * bytes) / copy)} of copying`)
+      line(
+        threads,
+        `dequantise to ${dtype}, ${name}`,
+        `${(rate / 1e9).toFixed(2)} G/s`,
+        `${percent((rate * bytes) / copy)} of copying`
+      )
     }
     for (const dtype of ["f32", "bf16"] as const) {
       for (const tokens of [1, 4, 64, 512]) {
@@ -78,7 +96,13 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
           const rate = (2 * tokens * elements) / time
           const peak = Math.max(before, peakOf(dtype, threads))
           const what = `${direction}, ${tokens} tokens ${dtype}, ${name}`
-          if (tokens === 1) line(threads, what, `${(weight.bytes / time / 1e9).toFixed(1)} GB/s`, `${percent(weight.bytes / time / read)} of reading`)
+          if (tokens === 1)
+            line(
+              threads,
+              what,
+              `${(weight.bytes / time / 1e9).toFixed(1)} GB/s`,
+              `${percent(weight.bytes / time / read)} of reading`
+            )
           else line(threads, what, `${(rate / 1e9).toFixed(0)} GFLOP/s`, `${percent(rate / peak)} of peak`)
         }
       }
