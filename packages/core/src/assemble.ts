@@ -1,9 +1,9 @@
 /** A model with its adapter on a device: what training, evaluation and generation share. */
 import type { AdapterPlan } from "./Adapter.ts"
-import { denseKernels } from "./denseCodec.ts"
 import type { Loaded, Model } from "./Model.ts"
 import { ParameterArena } from "./ParameterArena.ts"
 import type { Queue } from "./Queue.ts"
+import { denseKernels } from "./reference/denseCodec.ts"
 import { Scope, type Tensor } from "./Tensor.ts"
 
 /** A model and an adapter as functions of a queue: nothing here holds a buffer. */

@@ -1,5 +1,5 @@
-import { denseKernels } from "../denseCodec.ts"
 import { definePrimitive } from "../Op.ts"
+import { denseKernels } from "../reference/denseCodec.ts"
 import { gatherGradient } from "../reference/embedding.ts"
 import { Tensor } from "../Tensor.ts"
 import { inFeatures, type Matrix } from "./linear.ts"

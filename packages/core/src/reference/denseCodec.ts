@@ -1,8 +1,8 @@
 /** Frozen weights as they are: one tensor in the file's own float dtype, or rounded to another while loading. */
-import type { DType } from "./dtype.ts"
-import { weightKernels } from "./reference/weightKernels.ts"
-import { Scope } from "./Tensor.ts"
-import { type Codec, PanelWeight } from "./Weight.ts"
+import type { DType } from "../dtype.ts"
+import { Scope } from "../Tensor.ts"
+import { type Codec, PanelWeight } from "../Weight.ts"
+import { weightKernels } from "./weightKernels.ts"
 
 const kernels = weightKernels("dense", (panel, [w], row, n) => {
   for (let i = 0; i < n; i++) panel[i] = w![row * n + i]!
