@@ -1,5 +1,7 @@
 /** The command `graft`: its verbs, known by name and flags only. */
+import * as CliConfig from "effect/cli/CliConfig"
 import * as Command from "effect/cli/Command"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
 import { chat } from "./commands/chat.ts"
 import { doctor } from "./commands/doctor.ts"
 import { evaluate } from "./commands/eval.ts"
@@ -24,3 +26,8 @@ export const graft = Command.make("graft").pipe(
   ]),
   Command.withSubcommands([train, plan, generate, chat, evaluate, logits, inspect, doctor])
 )
+
+/** The flags that every verb has besides its own. */
+export const cliConfig = CliConfig.make({
+  builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions]
+})

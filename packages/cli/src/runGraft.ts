@@ -7,17 +7,15 @@ import * as Cause from "effect/Cause"
 import * as CliConfig from "effect/cli/CliConfig"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
-import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { errorText, problemOf } from "./errorText.ts"
-import { graft } from "./graft.ts"
+import { cliConfig, graft } from "./graft.ts"
 import { presenter } from "./presenter.ts"
 import { Stopping, watchSignals } from "./Stopping.ts"
 import { version } from "./version.ts"
 
-const builtIns = [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions]
 const LONG = 2 ** 31 - 1 // the longest a timer takes, in ms
 
 export const runGraft = async (args: ReadonlyArray<string>): Promise<number> => {
@@ -29,7 +27,7 @@ export const runGraft = async (args: ReadonlyArray<string>): Promise<number> => 
     const fiber = Effect.runFork(
       Command.runWith(graft, { version: version() })(args).pipe(
         Effect.provideService(Stopping, signals.requests),
-        Effect.provideService(CliConfig.CliConfig, CliConfig.make({ builtIns })),
+        Effect.provideService(CliConfig.CliConfig, cliConfig),
         Effect.provideService(CliOutput.Presenter, presenter(json)),
         Effect.provide(NodeServices.layer)
       )
