@@ -13,6 +13,8 @@ export interface SourceTensor {
   readonly read: () => Uint8Array
   /** Where the same bytes lie in a file, if they do: a backend may read them itself, off the event loop. */
   readonly file?: { readonly path: string; readonly offset: number; readonly bytes: number }
+  /** The same numbers as a file's quantised blocks, u8 [rows, bytes of a row]: a codec that knows `format` keeps them so. */
+  readonly blocks?: { readonly format: string; readonly source: SourceTensor }
 }
 
 export interface TensorFile {

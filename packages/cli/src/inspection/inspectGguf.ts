@@ -1,5 +1,5 @@
-import { GgufError, type GgufFile, type GgufValue, openModel, parseGguf } from "@graft/llama-loader"
-import { fromThrowing, openFile } from "@graft/safetensors"
+import { type GgufValue, openGguf } from "@graft/gguf"
+import { openModel } from "@graft/llama-loader"
 import { Effect } from "effect"
 import type { Inspection } from "./Inspection.ts"
 
@@ -18,8 +18,7 @@ const brief = (value: GgufValue): string | number | boolean => {
 export const inspectGguf = (path: string) =>
   Effect.scoped(
     Effect.gen(function* () {
-      const source = yield* openFile(path)
-      const file = yield* fromThrowing<GgufFile, GgufError>([GgufError], () => parseGguf(source))
+      const file = yield* openGguf(path)
       const model = yield* Effect.result(openModel(path))
       return {
         kind: "gguf",

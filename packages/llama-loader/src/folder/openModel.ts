@@ -5,26 +5,17 @@
 import { existsSync, readdirSync, statSync } from "node:fs"
 import { basename, join } from "node:path"
 import type { TensorFile } from "@graft/core"
-import {
-  FileError,
-  fileError,
-  fromThrowing,
-  openFile,
-  openSafetensors,
-  openSharded,
-  SafetensorsError
-} from "@graft/safetensors"
+import { GgufError, openGguf as openGgufFile } from "@graft/gguf"
+import { FileError, fileError, fromThrowing, openSafetensors, openSharded, SafetensorsError } from "@graft/safetensors"
 import { Effect, type Scope } from "effect"
 import { type ChatTemplate, ChatTemplateError, chatTemplate } from "../chat/ChatTemplate.ts"
 import { templateOfFolder } from "../chat/templateOfFolder.ts"
 import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
 import { decodeHuggingFace } from "../config/decodeHuggingFace.ts"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
-import { GgufError } from "../gguf/GgufError.ts"
 import { ggufConfig } from "../gguf/ggufConfig.ts"
 import { huggingFaceName } from "../gguf/ggufNames.ts"
 import { ggufTensors } from "../gguf/ggufTensors.ts"
-import { parseGguf } from "../gguf/parseGguf.ts"
 import { folderTokenizer } from "../tokenizer/folderTokenizer.ts"
 import { ggufTokenizer } from "../tokenizer/ggufTokenizer.ts"
 import { type Tokenizer, TokenizerError } from "../tokenizer/Tokenizer.ts"
@@ -86,9 +77,8 @@ export const openModel = (path: string): Effect.Effect<OpenedModel, OpenError, S
   })
 
 const openGguf = (path: string): Effect.Effect<OpenedModel, OpenError, Scope.Scope> =>
-  Effect.flatMap(openFile(path), (source) =>
+  Effect.flatMap(openGgufFile(path), (file) =>
     checked(() => {
-      const file = parseGguf(source)
       const config = ggufConfig(file)
       const tensors = ggufTensors(file, config)
       checkWeights(path, config, tensors)

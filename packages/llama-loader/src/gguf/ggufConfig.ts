@@ -1,9 +1,9 @@
 /** A Llama's description from a GGUF's metadata (docs/gguf.md, "LLM"; llama.cpp, src/llama-model.cpp, load_hparams). */
 import { fromBf16, fromF16 } from "@graft/core"
+import type { GgufFile, GgufTensor, GgufValue } from "@graft/gguf"
 import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
 import type { LlamaConfig, RopeScaling } from "../config/LlamaConfig.ts"
 import { makeConfig } from "../config/makeConfig.ts"
-import type { GgufFile, GgufTensor, GgufValue } from "./parseGguf.ts"
 
 export const ggufArchitectures: ReadonlyArray<string> = ["llama"]
 
@@ -13,9 +13,6 @@ export const ggufConfig = (file: GgufFile): LlamaConfig => {
   const fail = (what: string): never => {
     throw new ConfigError({ message: `${path} does not describe a Llama: ${what}`, path })
   }
-  const parts = metadata.get("split.count")
-  if (typeof parts === "number" && parts > 1)
-    return fail(`it is one of ${parts} parts of a split file. Join them first (llama-gguf-split --merge)`)
   const architecture = String(metadata.get("general.architecture") ?? "(none)")
   const type = metadata.get("general.type") ?? "model"
   if (type !== "model") return fail(`it is of the type ${JSON.stringify(type)}, not a model`)

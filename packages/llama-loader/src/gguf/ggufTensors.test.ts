@@ -3,13 +3,11 @@ import { readFileSync } from "node:fs"
 import { test } from "node:test"
 import { fileURLToPath } from "node:url"
 import { widen } from "@graft/core"
+import { encodeGguf, GgufError, parseGguf } from "@graft/gguf"
 import { memorySource, parseSafetensors } from "@graft/safetensors"
-import { encodeGguf } from "./encodeGguf.ts"
-import { GgufError } from "./GgufError.ts"
 import { ggufConfig } from "./ggufConfig.ts"
 import { huggingFaceName } from "./ggufNames.ts"
 import { ggufTensors } from "./ggufTensors.ts"
-import { parseGguf } from "./parseGguf.ts"
 
 const fixtures = fileURLToPath(new URL("../../../testing/fixtures/", import.meta.url))
 const source = (name: string) => memorySource(name, readFileSync(fixtures + name))
@@ -83,9 +81,9 @@ test("names every format that cannot be read", () => {
       "llama.vocab_size": size(1)
     },
     [
-      tensor("blk.0.attn_q.weight", 12, 144),
-      tensor("blk.0.attn_v.weight", 14, 210),
-      tensor("blk.0.ffn_up.weight", 12, 144)
+      tensor("blk.0.attn_q.weight", 16, 66),
+      tensor("blk.0.attn_v.weight", 34, 54),
+      tensor("blk.0.ffn_up.weight", 16, 66)
     ]
   )
   const file = parseGguf(memorySource("x", bytes))
@@ -93,7 +91,7 @@ test("names every format that cannot be read", () => {
     () => ggufTensors(file, ggufConfig(file)),
     (error) =>
       error instanceof GgufError &&
-      /2 tensors as Q4_K \(blk\.0\.attn_q\.weight, …\) and 1 tensors as Q6_K/.test(error.message) &&
+      /2 tensors as IQ2_XXS \(blk\.0\.attn_q\.weight, …\) and 1 tensors as TQ1_0/.test(error.message) &&
       /Graft reads F32, F16, BF16, Q8_0, Q4_0, Q4_1/.test(error.message)
   )
 })

@@ -1,13 +1,11 @@
 /**
- * A GGUF's tensors as a folder's: Hugging Face's names and row order, quantised blocks as f32. Each tensor is read and
- * converted when it is asked for, a few megabytes of blocks at a time.
+ * A GGUF's tensors as a folder's: Hugging Face's names and row order; quantised blocks as f32 and, for a codec that keeps
+ * them, as they lie. Each tensor is read when it is asked for, and converted a few megabytes of blocks at a time.
  */
 import type { SourceTensor, TensorFile } from "@graft/core"
+import { dequantizable, dequantize, GgufError, type GgufFile, type GgufTensor } from "@graft/gguf"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
-import { dequantizable, dequantize } from "./dequantize.ts"
-import { GgufError } from "./GgufError.ts"
 import { huggingFaceName } from "./ggufNames.ts"
-import type { GgufFile, GgufTensor } from "./parseGguf.ts"
 import { undoRotaryOrder } from "./rotaryRows.ts"
 
 /** Blocks converted at a time: about this many bytes of the file. */
@@ -25,7 +23,7 @@ export const ggufTensors = (file: GgufFile, config: LlamaConfig): TensorFile => 
     const type = tensor.type.name
     if (plain[type] === undefined && !dequantizable.includes(type))
       unreadable.set(type, [...(unreadable.get(type) ?? []), tensor.name])
-    else tensors.set(name, sourceTensor(file.path, name, tensor, config.headDim))
+    else tensors.set(name, sourceTensor(name, tensor, config.headDim))
   }
   if (unreadable.size > 0)
     throw new GgufError({
@@ -35,22 +33,19 @@ export const ggufTensors = (file: GgufFile, config: LlamaConfig): TensorFile => 
   return { names: [...tensors.keys()], get: (name) => tensors.get(name) }
 }
 
-const sourceTensor = (path: string, name: string, tensor: GgufTensor, headDim: number): SourceTensor => {
-  const { shape, type } = tensor
+const sourceTensor = (name: string, tensor: GgufTensor, headDim: number): SourceTensor => {
+  const { shape, type, path, offset, bytes } = tensor
   const rotary = /\.self_attn\.[qk]_proj\./.test(name)
   const rows = shape[0] ?? 1
   // A head that does not divide the rows is a wrong shape: `checkWeights` says so, with all the others.
-  const reorder = (bytes: Uint8Array): Uint8Array =>
-    rotary && rows % headDim === 0 ? undoRotaryOrder(bytes, rows, headDim) : bytes
+  const reorder = (content: Uint8Array): Uint8Array =>
+    rotary && rows % headDim === 0 ? undoRotaryOrder(content, rows, headDim) : content
+  const asItLies = { name, read: () => reorder(tensor.read()), ...(rotary ? {} : { file: { path, offset, bytes } }) }
   const dtype = plain[type.name]
-  if (dtype === undefined) return { name, shape, dtype: "f32", read: () => reorder(dequantizeAll(tensor)) }
-  return {
-    name,
-    shape,
-    dtype,
-    read: () => reorder(tensor.read()),
-    ...(rotary ? {} : { file: { path, offset: tensor.offset, bytes: tensor.bytes } })
-  }
+  if (dtype !== undefined) return { ...asItLies, shape, dtype }
+  // A row is a whole number of blocks, so that rows can change places.
+  const blocks = { format: type.name, source: { ...asItLies, shape: [rows, bytes / rows], dtype: "u8" as const } }
+  return { name, shape, dtype: "f32", read: () => reorder(dequantizeAll(tensor)), blocks }
 }
 
 const dequantizeAll = (tensor: GgufTensor): Uint8Array => {

@@ -2,8 +2,9 @@
  * The tokenizer in a GGUF's metadata (docs/gguf.md, "Tokenizer"): `gpt2`, byte-level BPE by merges, or `llama`, SentencePiece
  * BPE by scores. Ids are llama.cpp's; the tests compare them.
  */
+
+import type { GgufFile, GgufValue } from "@graft/gguf"
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers"
-import type { GgufFile, GgufValue } from "../gguf/parseGguf.ts"
 import { byteLevelBytes } from "./byteLevel.ts"
 import { endsOfTurn } from "./endsOfTurn.ts"
 import { preTokenizers } from "./preTokenizers.ts"

@@ -29,7 +29,9 @@ export interface GgufTensor {
   readonly type: GgmlType
   /** Rows first, as everywhere in Graft: the file's dimensions reversed. */
   readonly shape: ReadonlyArray<number>
-  /** Where its bytes begin, counted from the start of the file. */
+  /** The file that it lies in: of a model in parts, one of several. */
+  readonly path: string
+  /** Where its bytes begin, counted from the start of that file. */
   readonly offset: number
   readonly bytes: number
   /** The blocks as they lie in the file: `count` bytes from byte `start` of the tensor on; all of them when left out. */
@@ -74,7 +76,7 @@ export const parseGguf = (source: ByteSource): GgufFile => {
     if (metadata.has(key)) return fail(`the metadata key ${JSON.stringify(key)} comes twice`)
     metadata.set(key, readValue(cursor, cursor.u32(`the type of ${key}`), key, 0, fail))
   }
-  const listed: Array<Omit<GgufTensor, "read">> = []
+  const listed: Array<Listed> = []
   for (let i = 0; i < tensorCount; i++) listed.push(readTensor(cursor, fail))
 
   const headBytes = cursor.position
@@ -91,6 +93,7 @@ export const parseGguf = (source: ByteSource): GgufFile => {
       return fail(`tensor ${name} would end at byte ${offset + bytes}, and the file at ${source.size}`)
     tensors.set(name, {
       ...tensor,
+      path,
       offset,
       read: (start = 0, count = bytes - start) => {
         if (!(start >= 0 && count >= 0 && start + count <= bytes))
@@ -192,8 +195,11 @@ const readArray = (cursor: GgufCursor, what: string, depth: number, fail: Fail):
   return over(cursor.bytes(count * each, what).buffer)
 }
 
-/** One entry of the list; `offset` still counts from where the tensors' data begins. */
-const readTensor = (cursor: GgufCursor, fail: Fail): Omit<GgufTensor, "read"> => {
+/** `offset` still counts from where the tensors' data begins. */
+type Listed = Omit<GgufTensor, "read" | "path">
+
+/** One entry of the list. */
+const readTensor = (cursor: GgufCursor, fail: Fail): Listed => {
   const name = readName(cursor, "a tensor's name", fail)
   const where = `tensor ${JSON.stringify(name)}`
   const rank = cursor.u32(`the number of dimensions of ${where}`)

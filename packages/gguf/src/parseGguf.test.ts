@@ -1,19 +1,9 @@
 import assert from "node:assert/strict"
-import { readFileSync } from "node:fs"
 import { test } from "node:test"
-import { fileURLToPath } from "node:url"
-import { type ByteSource, memorySource } from "@graft/safetensors"
-import { mutateBytes } from "@graft/safetensors/mutateBytes"
-import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
-import { ggufTokenizer } from "../tokenizer/ggufTokenizer.ts"
-import { TokenizerError } from "../tokenizer/Tokenizer.ts"
+import { memorySource } from "@graft/safetensors"
 import { type EncodedTensor, type EncodedValue, encodeGguf } from "./encodeGguf.ts"
 import { GgufError } from "./GgufError.ts"
-import { ggufConfig } from "./ggufConfig.ts"
-import { ggufTensors } from "./ggufTensors.ts"
 import { parseGguf } from "./parseGguf.ts"
-
-const real = fileURLToPath(new URL("../../../../../shared/models/smollm2-135m-instruct-q4_1.gguf", import.meta.url))
 
 const F32 = 0
 const Q8_0 = 8
@@ -64,24 +54,6 @@ test("reads what the encoder wrote", () => {
   assert.equal(file.metadata.get("tokenizer.ggml.add_bos_token"), true)
   assert.deepEqual(file.tensors.get("token_embd.weight")?.shape, [6, 32])
   assert.equal(file.tensors.get("token_embd.weight")?.read().length, 6 * 34)
-  assert.equal(ggufConfig(file).vocabularySize, 6)
-  assert.deepEqual(ggufTokenizer(file)?.encode("a a", { addSpecial: true }), [1, 5, 5])
-})
-
-test("reads the real model's head", () => {
-  const file = parseGguf(memorySource(real, readFileSync(real)))
-  assert.equal(file.tensors.size, 272)
-  assert.equal(file.metadata.size, 33)
-  assert.equal(file.metadata.get("tokenizer.ggml.pre"), "smollm")
-  const tokens = file.metadata.get("tokenizer.ggml.tokens")
-  assert.ok(Array.isArray(tokens) && tokens.length === 49_152)
-  const config = ggufConfig(file)
-  assert.equal(config.layers, 30)
-  assert.equal(config.headDim, 64)
-  assert.equal(config.kvHeads, 3)
-  assert.equal(config.ropeTheta, 100_000)
-  assert.ok(config.tieWordEmbeddings)
-  assert.ok(Math.abs(config.rmsNormEpsilon - 1e-5) < 1e-11)
 })
 
 const refuses = (name: string, bytes: Uint8Array, message: RegExp): void => {
@@ -170,45 +142,4 @@ test("refuses overlaps and odd offsets", () => {
   assert.throws(() => parse(one), /no multiple of the alignment 32/)
   offset.setBigUint64(0, (1n << 53n) - 32n, true)
   assert.throws(() => parse(one), /would end at byte/)
-})
-
-test("a hundred thousand damaged files: typed errors only, and nothing asked for beyond the file", {
-  timeout: 120_000
-}, () => {
-  let longest = 0
-  let accepted = 0
-  let used = 0
-  for (let seed = 1; seed <= 100_000; seed++) {
-    // Most of the damage must hit the head, which is a small part of the file.
-    const head = mutateBytes(sound.subarray(0, 1200), seed)
-    const bytes = new Uint8Array(head.length + sound.length - 1200)
-    bytes.set(head)
-    bytes.set(sound.subarray(1200), head.length)
-    const inner = memorySource("x", bytes)
-    const source: ByteSource = {
-      ...inner,
-      read: (offset, length) => {
-        longest = Math.max(longest, length - bytes.length)
-        return inner.read(offset, length)
-      }
-    }
-    try {
-      const file = parseGguf(source)
-      accepted++
-      for (const each of file.tensors.values()) assert.equal(each.read().length, each.bytes)
-      const config = ggufConfig(file)
-      const listed = ggufTensors(file, config)
-      for (const name of listed.names) listed.get(name)!.read()
-      ggufTokenizer(file)?.encode("a b\n", { addSpecial: true })
-      used++
-    } catch (error) {
-      const typed = [GgufError, ConfigError, UnknownArchitecture, TokenizerError].some((kind) => error instanceof kind)
-      if (!typed) throw new Error(`seed ${seed}`, { cause: error })
-    }
-  }
-  assert.ok(longest <= 0, "asked for more than the file has")
-  assert.ok(
-    accepted > 1000 && used > 100 && used < accepted,
-    `${accepted} of the damaged files passed, ${used} could be used`
-  )
 })

@@ -1,9 +1,9 @@
 /**
- * The head and tensors of a GGUF as bytes (docs/gguf.md, version 3): for tests, which need files that are wrong in one
- * place, and for oracles, which need a real vocabulary under another rule.
+ * A GGUF as bytes (docs/gguf.md of ggml, version 3): the head, then tensor after tensor at multiples of 32 bytes. What it is
+ * given is written as it is, also where no reader would take it: tests need files that are wrong in one place.
  */
 export type EncodedValue =
-  | { readonly type: "u8" | "u32" | "i32" | "f32" | "u64"; readonly value: number | bigint }
+  | { readonly type: "u8" | "u16" | "u32" | "i32" | "f32" | "u64"; readonly value: number | bigint }
   | { readonly type: "bool"; readonly value: boolean }
   | { readonly type: "text"; readonly value: string }
   | { readonly type: "texts"; readonly value: ReadonlyArray<string> }
@@ -42,9 +42,6 @@ class Bytes {
     this.u64(bytes.length)
     this.add(bytes)
   }
-  pad(multiple: number): void {
-    this.add(new Uint8Array((multiple - (this.length % multiple)) % multiple))
-  }
   joined(): Uint8Array {
     const out = new Uint8Array(this.length)
     let at = 0
@@ -61,6 +58,9 @@ const writeValue = (out: Bytes, entry: EncodedValue): void => {
     case "u8":
       out.u32(0)
       return out.number(1, (view) => view.setUint8(0, Number(entry.value)))
+    case "u16":
+      out.u32(2)
+      return out.number(2, (view) => view.setUint16(0, Number(entry.value), true))
     case "u32":
       out.u32(4)
       return out.u32(Number(entry.value))
@@ -96,32 +96,46 @@ const writeValue = (out: Bytes, entry: EncodedValue): void => {
   }
 }
 
+const ALIGNMENT = 32
+const padded = (length: number): number => Math.ceil(length / ALIGNMENT) * ALIGNMENT
+
+/** The file in pieces, so that no second copy of the tensors exists. */
+export function* ggufChunks(
+  metadata: Readonly<Record<string, EncodedValue>>,
+  tensors: ReadonlyArray<EncodedTensor> = []
+): Generator<Uint8Array> {
+  const head = new Bytes()
+  head.add(utf8.encode("GGUF"))
+  head.u32(3)
+  head.u64(tensors.length)
+  head.u64(Object.keys(metadata).length)
+  for (const [key, value] of Object.entries(metadata)) {
+    head.text(key)
+    writeValue(head, value)
+  }
+  let offset = 0
+  for (const { name, shape, type, bytes } of tensors) {
+    head.text(name)
+    head.u32(shape.length)
+    for (const size of [...shape].reverse()) head.u64(size)
+    head.u32(type)
+    head.u64(offset)
+    offset += padded(bytes.length)
+  }
+  let length = head.length
+  yield head.joined()
+  for (const { bytes } of tensors) {
+    yield new Uint8Array(padded(length) - length)
+    yield bytes
+    length = padded(length) + bytes.length
+  }
+}
+
 export const encodeGguf = (
   metadata: Readonly<Record<string, EncodedValue>>,
   tensors: ReadonlyArray<EncodedTensor> = []
 ): Uint8Array => {
-  const alignment = 32
   const out = new Bytes()
-  out.add(utf8.encode("GGUF"))
-  out.u32(3)
-  out.u64(tensors.length)
-  out.u64(Object.keys(metadata).length)
-  for (const [key, value] of Object.entries(metadata)) {
-    out.text(key)
-    writeValue(out, value)
-  }
-  let offset = 0
-  for (const { name, shape, type, bytes } of tensors) {
-    out.text(name)
-    out.u32(shape.length)
-    for (const size of [...shape].reverse()) out.u64(size)
-    out.u32(type)
-    out.u64(offset)
-    offset += Math.ceil(bytes.length / alignment) * alignment
-  }
-  for (const { bytes } of tensors) {
-    out.pad(alignment)
-    out.add(bytes)
-  }
+  for (const chunk of ggufChunks(metadata, tensors)) out.add(chunk)
   return out.joined()
 }

@@ -1,0 +1,8 @@
+export type { BlockFormat, DequantizeBlock } from "./blockFormat.ts"
+export { blockFormats, dequantizable, dequantize } from "./dequantize.ts"
+export { type EncodedTensor, type EncodedValue, encodeGguf, ggufChunks } from "./encodeGguf.ts"
+export { GgufError } from "./GgufError.ts"
+export { type GgmlType, ggmlTypes } from "./ggmlTypes.ts"
+export { joinParts, openGguf } from "./openGguf.ts"
+export { type GgufArray, type GgufFile, type GgufTensor, type GgufValue, parseGguf } from "./parseGguf.ts"
+export { writeGguf } from "./writeGguf.ts"
