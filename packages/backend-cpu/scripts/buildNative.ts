@@ -143,12 +143,12 @@ const build = async (compiler: Compiler, { root, file, exported, units: unitsOf 
     return text
   }
   const compilerKey = hashOf(...compiler.command, compiler.version)
-  const objects = units.map((unit) =>
-    join(
-      cache,
-      `${unit.name}.${hashOf(compilerKey, ...unit.flags, unit.source, ...unit.headers.flatMap((path) => [path, textOf(path)]))}.o`
-    )
-  )
+  // Of a path only what lies below the repository counts: a clone that was moved or copied compiles nothing anew.
+  const within = (text: string): string => text.replaceAll(dirname(dirname(root)), "")
+  const objects = units.map(({ name, flags, source, headers }) => {
+    const contents = headers.flatMap((path) => [within(path), textOf(path)])
+    return join(cache, `${name}.${hashOf(compilerKey, ...flags.map(within), source, ...contents)}.o`)
+  })
 
   const stale = units.flatMap((unit, i) => (existsSync(objects[i] ?? "") ? [] : [{ unit, object: objects[i] ?? "" }]))
   const started = performance.now()
@@ -168,7 +168,7 @@ const build = async (compiler: Compiler, { root, file, exported, units: unitsOf 
   const target = join(root, "prebuilt", name, file)
   const shown = `${basename(root)}/prebuilt/${name}/${file}`
   const linked = join(cache, "linked")
-  const key = hashOf(compilerKey, ...objects, readFileSync(fileURLToPath(import.meta.url), "utf8"))
+  const key = hashOf(compilerKey, ...objects.map(within), readFileSync(fileURLToPath(import.meta.url), "utf8"))
   if (stale.length === 0 && existsSync(target) && existsSync(linked) && readFileSync(linked, "utf8") === key) {
     console.log(`native library is up to date: ${shown}`)
     return
