@@ -12,6 +12,14 @@ export interface StatePiece {
   readonly read: () => Promise<Uint8Array>
   readonly write: (bytes: Source) => void
 }
+/** What moved between memory and what is behind it. A fault is a page that the update waited for, a hit one that was there in time. */
+export interface PageTraffic {
+  readonly faults: number
+  readonly hits: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly stallSeconds: number
+}
 export interface OptimizerState {
   readonly pieces: ReadonlyArray<StatePiece>
   /**
@@ -19,6 +27,8 @@ export interface OptimizerState {
    * finite 1 or 0, steps applied with this one, gradient norm): a step that is not finite must change nothing.
    */
   readonly update: (control: Tensor, learningRate: number) => void
+  /** Of state that pages: what has moved since it was last asked, as of this point of the program. */
+  readonly traffic?: () => Promise<PageTraffic>
 }
 /** A range with its gradients in the same layout. */
 export interface TrainedRange extends Range {

@@ -1,6 +1,7 @@
 /** What a run tells. Progress bars, metrics files and reports are consumers of this one stream. */
 import { Data } from "effect"
 import type { MemoryPlan } from "./MetaQueue.ts"
+import type { PageTraffic } from "./Optimizer.ts"
 
 export type TrainEvent = Data.TaggedEnum<{
   /** Before anything is read: which parts are in use and what the run takes. */
@@ -30,6 +31,8 @@ export type TrainEvent = Data.TaggedEnum<{
     readonly tokens: number
     readonly tokensPerSecond: number
   }
+  /** After a Step, where the optimiser's state pages. */
+  readonly Paging: PageTraffic & { readonly step: number }
   readonly Eval: { readonly step: number; readonly loss: number; readonly tokens: number }
   readonly Checkpoint: { readonly step: number; readonly path: string }
   readonly Done: {

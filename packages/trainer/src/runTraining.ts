@@ -107,7 +107,9 @@ export const train = Effect.fnUntraced(function* (
       scalars = Promise.all([loss, tokens, control].map((t) => queue.read(t)))
     })
     scalars.catch(() => {}) // whoever awaits it reports it
-    return { step, micro, scalars, from, until: queue.progress.submitted }
+    const traffic = session.optimizer.traffic?.()
+    traffic?.catch(() => {}) // likewise
+    return { step, micro, scalars, traffic, from, until: queue.progress.submitted }
   }
   const begin = (step: number) => Effect.try({ try: () => enqueue(step), catch: asBadStack })
   const telling = ({ step, from, until }: ReturnType<typeof enqueue>): Effect.Effect<never> =>
@@ -171,6 +173,12 @@ export const train = Effect.fnUntraced(function* (
     yield* emit(
       TrainEvent.Step({ step, loss: meanLoss, gradNorm, learningRate: rateAt(step), tokens, tokensPerSecond })
     )
+    const { traffic } = now
+    if (traffic !== undefined) {
+      const moved = yield* orStopped(waitFor(() => traffic))
+      if (moved === undefined) break
+      yield* emit(TrainEvent.Paging({ step, ...moved }))
+    }
     if (isDue(step, evalEvery)) yield* evaluate
     if (isDue(step, saveEvery)) yield* save
     since = performance.now()

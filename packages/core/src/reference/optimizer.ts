@@ -50,7 +50,10 @@ interface Adam {
   readonly weightDecay: number
 }
 const f = Math.fround
-/** AdamW (arXiv:1711.05101) in the order of torch.optim.AdamW(foreach=False), rounded to f32 where it rounds. */
+/**
+ * AdamW (arXiv:1711.05101) in the order of torch.optim.AdamW(foreach=False), rounded to f32 where it rounds: the product in a
+ * lerp and the last one of an addcmul are not, on x86. A product of two f32 is exact in f64.
+ */
 export const adamWKernel: Kernel<Adam> = {
   name: "adamW",
   outputs: 3,
@@ -63,15 +66,15 @@ export const adamWKernel: Kernel<Adam> = {
     const step = control![2]!
     if (control![1] === 0) return
     const decay = f(1 - p.learningRate * p.weightDecay)
-    const stepSize = f(p.learningRate / (1 - p.beta1 ** step))
+    const stepSize = f(-p.learningRate / (1 - p.beta1 ** step))
     const root = f(Math.sqrt(1 - p.beta2 ** step))
     const epsilon = f(p.epsilon)
     for (let i = 0; i < w!.length; i++) {
       const d = f(g![i]! * coefficient)
-      m![i] = m![i]! + f(f(1 - p.beta1) * f(d - m![i]!))
-      v![i] = f(v![i]! * f(p.beta2)) + f(f(f(1 - p.beta2) * d) * d)
+      m![i] = f(1 - p.beta1) * f(d - m![i]!) + m![i]!
+      v![i] = f(f(1 - p.beta2) * d) * d + f(v![i]! * f(p.beta2))
       const denominator = f(f(f(Math.sqrt(v![i]!)) / root) + epsilon)
-      w![i] = f(w![i]! * decay) - f(stepSize * f(m![i]! / denominator))
+      w![i] = f(w![i]! * decay) + f(f(stepSize * m![i]!) / denominator)
     }
   }
 }
