@@ -2,6 +2,7 @@
 #include <node_api.h>
 
 #include <cstdio>
+#include <cstring>
 #include <deque>
 #include <memory>
 
@@ -186,6 +187,20 @@ static napi_value flight(const Arguments& arguments) {
   return array;
 }
 
+static napi_value time(const Arguments& arguments) {
+  queueOf(arguments).time(arguments.boolean(1, "on"));
+  return nullptr;
+}
+
+static napi_value times(const Arguments& arguments) {
+  const auto taken = queueOf(arguments).takeTimes();
+  void* data = nullptr;
+  napi_value buffer = nullptr;
+  check(arguments.env(), napi_create_arraybuffer(arguments.env(), taken.size() * sizeof(double), &data, &buffer), "making an array buffer");
+  if (!taken.empty()) std::memcpy(data, taken.data(), taken.size() * sizeof(double));
+  return buffer;
+}
+
 static napi_value close(const Arguments& arguments) { return sessionOf(arguments).close(); }
 
 static napi_value loadPlugin(const Arguments& arguments) {
@@ -258,6 +273,8 @@ static napi_value define(napi_env env, napi_value exports) {
       binding->method<progress>("progress"),
       binding->method<record>("record"),
       binding->method<flight>("flight"),
+      binding->method<time>("time"),
+      binding->method<times>("times"),
       binding->method<close>("close"),
       binding->method<loadPlugin>("loadPlugin"),
       binding->method<peak>("peak"),

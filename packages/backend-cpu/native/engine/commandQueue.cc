@@ -1,6 +1,7 @@
 #include "commandQueue.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -146,6 +147,11 @@ std::vector<std::pair<std::string, uint64_t>> CommandQueue::takeFlight() {
   return std::exchange(flight_, {});
 }
 
+std::vector<double> CommandQueue::takeTimes() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(times_, {});
+}
+
 void CommandQueue::atomicBegin() {
   refuseIfClosed("atomicBegin");
   if (atomicDepth_++ == 0) ring_.beginGroup();
@@ -181,6 +187,10 @@ void CommandQueue::shutDown() {
 
 // The queue thread.
 
+static double nanoseconds() {
+  return static_cast<double>(std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
 void CommandQueue::work() {
   while (!drained_ && waitForCommand()) {
     const uint64_t number = ring_.taken();
@@ -189,7 +199,13 @@ void CommandQueue::work() {
       dropping_ = number < dropUntil_.load();
       groupEnd_ = header->groupEnd;
     }
+    const bool timing = timing_.load(std::memory_order_relaxed);
+    const double begin = timing ? nanoseconds() : 0;
     execute(*header, dropping_);
+    if (timing) {
+      const std::lock_guard lock(mutex_);
+      times_.insert(times_.end(), {static_cast<double>(number), begin, nanoseconds()});
+    }
     ring_.pop();
     completed_.store(number + 1, std::memory_order_release);
   }

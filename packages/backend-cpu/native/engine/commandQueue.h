@@ -59,6 +59,10 @@ class CommandQueue {
   void record(bool on);
   /** [op, hash of its outputs] of what ran since the last call. */
   std::vector<std::pair<std::string, uint64_t>> takeFlight();
+  /** Turns timing on or off, at once. */
+  void time(bool on) { timing_.store(on); }
+  /** (number of the command, begin, end) in nanoseconds of one clock, of what ran since the last call. */
+  std::vector<double> takeTimes();
   void atomicBegin();
   void atomicEnd();
   void cancel();
@@ -114,11 +118,13 @@ class CommandQueue {
   std::atomic<bool> faulted_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> sleeping_{false};
+  std::atomic<bool> timing_{false};
   alignas(64) std::mutex mutex_;
   std::condition_variable wake_;
   Fault fault_;                                            // under mutex_
   std::optional<double> awaitedHost_;                      // under mutex_
   std::vector<std::pair<std::string, uint64_t>> flight_;   // under mutex_
+  std::vector<double> times_;                              // under mutex_
 
   std::optional<ThreadPool> pool_;
   std::thread thread_;

@@ -2,6 +2,7 @@
 // graft-isa: scalar avx2 avx512 neon
 //
 //   s_j = scale · q_i · k_j over the keys j that query i sees; lse = log Σ_j e^s_j; out = Σ_j e^(s_j − lse) · v_j
+//   with a soft cap c > 0 (Gemma 2, arXiv:2408.00118 §2): s_j = c · tanh(scale · q_i · k_j / c)
 //   out, q [tokens, heads · headDim], lse f32 [tokens, heads], k, v [keys, kvHeads · headDim], segments i32 [n, 4]
 //   Rows that no segment names, and queries that see no key: out 0, lse 0.
 //
@@ -15,6 +16,7 @@
 // does not depend on its neighbours: a sequence has the same bits alone and in a packed batch.
 // With fewer rows than a quarter of a panel (decoding) the lanes are the head's elements instead: `attendFew`.
 #include <graft/segments.h>
+#include <graft/tanh.h>
 #include <graft/tile.h>
 
 namespace graft {
@@ -23,7 +25,7 @@ namespace GRAFT_ISA {
 struct Attention {
   const Operand &out, &lse, &q, &k, &v;
   Heads heads;
-  float scale;
+  float scale, softCap;
 
   GRAFT_INLINE int64_t queryAt(const Rows& rows, int64_t r) const {
     return (rows.token(r) * heads.heads + rows.headOf(r)) * heads.headDim;
@@ -44,12 +46,13 @@ static void attendPlainly(const Attention& call, const Rows& rows, Scratch scrat
     copyWidened(query, call.q, call.queryAt(rows, r), n);
     std::memset(result, 0, size_t(n) * sizeof(float));
     double top = -__builtin_inf(), total = 0;
-    for (int64_t j = 0; j < rows.visible(r); j++) {
+    for (int64_t j = rows.hidden(r); j < rows.visible(r); j++) {
       copyWidened(key, call.k, call.keyAt(rows, j), n);
       copyWidened(value, call.v, call.keyAt(rows, j), n);
       double score = 0;
       for (int64_t i = 0; i < n; i++) score += double(query[i]) * key[i];
       score *= call.scale;
+      if (call.softCap > 0) score = call.softCap * __builtin_tanh(score / call.softCap);
       const double before = top;
       top = score > top ? score : top;
       const double shrink = __builtin_exp(before - top), weight = __builtin_exp(score - top);
@@ -79,22 +82,34 @@ constexpr int64_t kKeys = 64;
 constexpr int64_t kLargestHeadDim = 1536;
 static_assert((2 * kRowsTogether + 2 * kKeys) * kLargestHeadDim * sizeof(float) + (1 << 16) <= scratchBytesPerWorker);
 
-/** −infinity where a lane does not see the key; `visible` counts the keys that it sees from this tile's first on. */
-GRAFT_INLINE void mask(float* scores, int64_t n, const int32_t* visible) {
+/** −infinity where a lane does not see the key; it sees [hidden, visible), counted from this tile's first on. */
+GRAFT_INLINE void mask(float* scores, int64_t n, const int32_t* hidden, const int32_t* visible) {
   const F32 never = splat(-__builtin_inff());
-  const I32 low = loadInt(visible), high = loadInt(visible + kLanes);
-  for (int64_t j = 0; j < n; j++) {
-    float* at = scores + j * kPanel;
-    const I32 key = splatInt(int32_t(j));
-    store(at, select(key < low, load(at), never));
-    store(at + kLanes, select(key < high, load(at + kLanes), never));
+  for (int c = 0; c < kPanel; c += kLanes) {
+    const I32 from = loadInt(hidden + c), until = loadInt(visible + c);
+    for (int64_t j = 0; j < n; j++) {
+      float* at = scores + j * kPanel + c;
+      const I32 key = splatInt(int32_t(j));
+      store(at, select((key >= from) & (key < until), load(at), never));
+    }
   }
 }
 
+/** scores = c · tanh(scores / c) */
+static void capScores(float* scores, int64_t n, float c) {
+  map(scores, n, [&](F32 s) { return c * tanh(s / c); }, scores);
+}
+
+/** The reference of a lane that has seen no key yet: below all scores, and finite, so that no difference of two is NaN. */
+constexpr float kNoScore = -3.0e38f;
+
 /** The rows of one panel, as the loop over key tiles leaves them. */
 struct Panel {
-  float *query, *result;               // [headDim, kPanel]
-  int64_t begin, lanes, fewest, most;  // rows, and the least and greatest number of keys that they see
+  float *query, *result;  // [headDim, kPanel]
+  int64_t begin, lanes;   // rows
+  int64_t start;          // the first tile that some row sees
+  int64_t shared, fewest; // all rows see the keys [shared, fewest) of the tiles …
+  int64_t most;           // … and none sees a key from here on
   alignas(64) float reference[kPanel], total[kPanel];
 };
 
@@ -149,6 +164,8 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     own.result = scratch.take(n * kPanel);
     own.begin = rows.begin + p * kPanel;
     own.lanes = smaller<int64_t>(kPanel, rows.end - own.begin);
+    own.start = rows.hidden(own.begin) / kKeys * kKeys;
+    own.shared = rows.hidden(own.begin + own.lanes - 1);
     own.fewest = rows.visible(own.begin);
     own.most = rows.visible(own.begin + own.lanes - 1);
     const auto pack = [&](auto* q) {
@@ -156,11 +173,11 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     };
     if (call.q.dtype == DType::bf16) pack(call.q.as<const BF16>());
     else pack(call.q.as<const float>());
-    for (int lane = 0; lane < kPanel; lane++) own.reference[lane] = -__builtin_inff(), own.total[lane] = 0;
+    for (int lane = 0; lane < kPanel; lane++) own.reference[lane] = kNoScore, own.total[lane] = 0;
   }
 
   const int64_t most = panel[panels - 1].most;
-  for (int64_t first = 0; first < most; first += kKeys) {
+  for (int64_t first = panel[0].start; first < most; first += kKeys) {
     const int64_t tile = smaller(kKeys, most - first);
     for (int64_t j = 0; j < tile; j++) {
       copyWidened(key + j * n, call.k, call.keyAt(rows, first + j), n);
@@ -174,16 +191,19 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
         fetchRow(call.v, call.keyAt(rows, j), n);
       }
       const int64_t seen = smaller(tile, own.most - first);
-      if (seen <= 0) continue;
+      if (seen <= 0 || first < own.start) continue;
       multiply<false>(scores, key, n, own.query, seen, n, false);
-      if (first + seen > own.fewest) {
-        alignas(64) int32_t visible[kPanel];
-        for (int64_t lane = 0; lane < kPanel; lane++)
-          visible[lane] = int32_t(rows.visible(own.begin + smaller(lane, own.lanes - 1)) - first);
-        mask(scores, seen, visible);
+      if (call.softCap > 0) capScores(scores, seen * kPanel, call.softCap);
+      if (first + seen > own.fewest || first < own.shared) {
+        alignas(64) int32_t hidden[kPanel], visible[kPanel];
+        for (int64_t lane = 0; lane < kPanel; lane++) {
+          const int64_t r = own.begin + smaller(lane, own.lanes - 1);
+          hidden[lane] = int32_t(rows.hidden(r) - first), visible[lane] = int32_t(rows.visible(r) - first);
+        }
+        mask(scores, seen, hidden, visible);
       }
-      soften(own, scores, seen, n, first > 0);
-      multiply<true>(own.result, value, n, scores, n, seen, first > 0);
+      soften(own, scores, seen, n, first > own.start);
+      multiply<true>(own.result, value, n, scores, n, seen, first > own.start);
     }
   }
 
@@ -266,10 +286,10 @@ static void attendFew(const Attention& call, const Rows& rows, Scratch scratch) 
   for (int64_t r = 0; r < count; r++) {
     copyWidened(query + r * padded, call.q, call.queryAt(rows, rows.begin + r), n);
     map(query + r * padded, padded, [&](F32 q) { return q * call.scale; }, query + r * padded);
-    reference[r] = -__builtin_inff(), total[r] = 0;
+    reference[r] = kNoScore, total[r] = 0;
   }
   const int64_t most = rows.visible(rows.end - 1);
-  for (int64_t first = 0; first < most; first += kKeys) {
+  for (int64_t first = rows.hidden(rows.begin) / kKeys * kKeys; first < most; first += kKeys) {
     const int64_t tile = smaller(kKeys, most - first);
     const KeyRows keys = keyRows(call, call.k, rows, first, tile, copy);
     for (int64_t r = 0; r < count; r++) {
@@ -279,6 +299,8 @@ static void attendFew(const Attention& call, const Rows& rows, Scratch scratch) 
       for (int64_t j = larger<int64_t>(0, seen); j < kKeys; j++) own[j] = -__builtin_inff();
       if (seen <= 0) continue;
       score(own, query + r * padded, keys, seen, padded);
+      if (call.softCap > 0) capScores(own, seen, call.softCap);
+      for (int64_t j = 0; j < smaller(seen, rows.hidden(rows.begin + r) - first); j++) own[j] = -__builtin_inff();
       F32 top = load(own);
       for (int64_t j = kLanes; j < kKeys; j += kLanes) top = maximum(load(own + j), top);
       const float before = reference[r];
@@ -314,8 +336,8 @@ static void attend(const Attention& call, const Rows& rows, Scratch scratch) {
 
 static void attention(const Call& call) {
   const Heads heads{int64_t(call.params[0]), int64_t(call.params[1]), int64_t(call.params[2])};
-  const Attention attention{call[0], call[1], call[2], call[3], call[4], heads, float(call.params[3])};
-  const Segments segments{call[5].as<int32_t>(), call[5].size() / 4, call[2].rows(), call[3].rows()};
+  const Attention attention{call[0], call[1], call[2], call[3], call[4], heads, float(call.params[3]), float(call.params[5])};
+  const Segments segments{call[5].as<int32_t>(), call[5].size() / 4, call[2].rows(), call[3].rows(), int64_t(call.params[4])};
   eachUnnamed(segments.tokens, segments.count, queriesOf(segments), [&](int64_t first, int64_t end) {
     const int64_t width = heads.heads * heads.headDim, bytes = width * bytesOf(call[0].dtype);
     std::memset(call[0].as<char>() + first * bytes, 0, size_t((end - first) * bytes));
@@ -327,7 +349,7 @@ static void attention(const Call& call) {
 }
 
 void register_attention(Registry& registry) {
-  registry.add("attention", {"heads", "kvHeads", "headDim", "scale"}, attention);
+  registry.add("attention", {"heads", "kvHeads", "headDim", "scale", "window", "softCap"}, attention);
 }
 
 }  // namespace GRAFT_ISA

@@ -2,7 +2,7 @@
 // graft-isa: scalar avx2 avx512 neon
 //
 //   p_ij = e^(scale · q_i · k_j − lse_i)                    delta_i = Σ dout_i · out_i, f32 [tokens, heads] in the workspace
-//   ds_ij = p_ij · (dout_i · v_j − delta_i)
+//   ds_ij = p_ij · (dout_i · v_j − delta_i), with a soft cap c times 1 − tanh²(scale · q_i · k_j / c), and p_ij as there
 //   dq_i = scale · Σ_j ds_ij · k_j       dk_j = scale · Σ_i ds_ij · q_i       dv_j = Σ_i p_ij · dout_i
 //   dq, dout, out, q [tokens, heads · headDim], dk, dv, k, v [keys, kvHeads · headDim]
 //   Rows that no segment names get 0.
@@ -14,6 +14,7 @@
 //     adds); p and dout · v are made twice, 7 products a tile, but the work is cut as finely as in the forward pass.
 // The first is taken where it fits in scratch and its tasks fill the threads.
 #include <graft/attentionGradient.h>
+#include <graft/tanh.h>
 #include <graft/tile.h>
 
 namespace graft {
@@ -69,8 +70,15 @@ GRAFT_INLINE void unpack(const Operand& x, const float* panel, int64_t n, int64_
 }
 
 /** One vector of scores becomes p, and of products becomes ds, where `sees`; 0 elsewhere. */
-GRAFT_INLINE void differentiate(float* scores, float* products, F32 scale, F32 lse, F32 delta, I32 sees) {
-  const F32 p = select(sees, softmaxExp(fma(load(scores), scale, -lse)), splat(0));
+GRAFT_INLINE void differentiate(float* scores, float* products, const Gradient& call, F32 lse, F32 delta, I32 sees) {
+  if (call.softCap > 0) {
+    const F32 bent = tanh(load(scores) * (call.scale / call.softCap));
+    const F32 p = select(sees, softmaxExp(fma(bent, splat(call.softCap), -lse)), splat(0));
+    store(scores, p);
+    store(products, p * (load(products) - delta) * (1.0f - bent * bent));
+    return;
+  }
+  const F32 p = select(sees, softmaxExp(fma(load(scores), splat(call.scale), -lse)), splat(0));
   store(scores, p);
   store(products, p * (load(products) - delta));
 }
@@ -80,9 +88,9 @@ static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch
   if (call.heads.headDim > kLargestHeadDim) return gradeQueriesPlainly(call, rows, scratch);
   struct Panel {
     float *query, *dout, *sum;  // [headDim, kPanel]
-    int64_t begin, lanes, most;
+    int64_t begin, lanes, start, most;  // the keys of [start, most) are seen by some row; start begins a tile
     alignas(64) float lse[kPanel], delta[kPanel];
-    alignas(64) int32_t visible[kPanel];
+    alignas(64) int32_t hidden[kPanel], visible[kPanel];
   };
   const int64_t n = call.heads.headDim, panels = ceilDiv(rows.end - rows.begin, kPanel);
   float *key = scratch.take(kTile * n), *value = scratch.take(kTile * n);
@@ -94,17 +102,19 @@ static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch
     own.query = scratch.take(n * kPanel), own.dout = scratch.take(n * kPanel), own.sum = scratch.take(n * kPanel);
     own.begin = rows.begin + p * kPanel;
     own.lanes = smaller<int64_t>(kPanel, rows.end - own.begin);
+    own.start = rows.hidden(own.begin) / kTile * kTile;
     own.most = rows.visible(own.begin + own.lanes - 1);
     for (int64_t lane = 0; lane < kPanel; lane++) {
       const int64_t r = own.begin + smaller(lane, own.lanes - 1);
-      own.lse[lane] = call.lseAt(rows, r), own.delta[lane] = call.deltaAt(rows, r), own.visible[lane] = int32_t(rows.visible(r));
+      own.lse[lane] = call.lseAt(rows, r), own.delta[lane] = call.deltaAt(rows, r);
+      own.hidden[lane] = int32_t(rows.hidden(r)), own.visible[lane] = int32_t(rows.visible(r));
     }
     pack(own.query, call.q, n, own.lanes, at(own));
     pack(own.dout, call.dout, n, own.lanes, at(own));
   }
 
   const int64_t most = panel[panels - 1].most;
-  for (int64_t first = 0; first < most; first += kTile) {
+  for (int64_t first = panel[0].start; first < most; first += kTile) {
     const int64_t tile = smaller(kTile, most - first);
     for (int64_t j = 0; j < tile; j++) {
       copyWidened(key + j * n, call.k, call.keyAt(rows.segment.key + first + j, rows.kvHead), n);
@@ -117,16 +127,18 @@ static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch
         fetchRow(call.v, call.keyAt(rows.segment.key + j, rows.kvHead), n);
       }
       const int64_t seen = smaller(tile, own.most - first);
-      if (seen <= 0) continue;
+      if (seen <= 0 || first < own.start) continue;
       multiply<false>(scores, key, n, own.query, seen, n, false);
       multiply<false>(products, value, n, own.dout, seen, n, false);
       for (int c = 0; c < kPanel; c += kLanes) {
         const F32 lse = load(own.lse + c), delta = load(own.delta + c);
-        const I32 visible = loadInt(own.visible + c);
-        for (int64_t j = 0; j < seen; j++)
-          differentiate(scores + j * kPanel + c, products + j * kPanel + c, splat(call.scale), lse, delta, splatInt(int32_t(first + j)) < visible);
+        const I32 hidden = loadInt(own.hidden + c), visible = loadInt(own.visible + c);
+        for (int64_t j = 0; j < seen; j++) {
+          const I32 at = splatInt(int32_t(first + j));
+          differentiate(scores + j * kPanel + c, products + j * kPanel + c, call, lse, delta, (at >= hidden) & (at < visible));
+        }
       }
-      multiply<true>(own.sum, key, n, products, n, seen, first > 0);
+      multiply<true>(own.sum, key, n, products, n, seen, first > own.start);
     }
   }
   for (int64_t p = 0; p < panels; p++) {
@@ -148,7 +160,7 @@ struct KeyPanels {
   float *query, *dout, *scores, *products;  // [kTile, headDim] and [kTile, kPanel]
   Panel panel[kPanels];
   float lse[kTile], delta[kTile];
-  int32_t visible[kTile];
+  int32_t hidden[kTile], visible[kTile];
 
   KeyPanels(const Gradient& call, Scratch& scratch) : call(call), n(call.heads.headDim) {
     query = scratch.take(kTile * n), dout = scratch.take(kTile * n);
@@ -185,7 +197,7 @@ struct KeyPanels {
         copyWidened(dout + j * n, call.dout, call.queryAt(rows, first + j), n);
         lse[j] = call.lseAt(rows, first + j);
         delta[j] = call.deltaAt(rows, first + j);
-        visible[j] = int32_t(rows.visible(first + j));
+        hidden[j] = int32_t(rows.hidden(first + j)), visible[j] = int32_t(rows.visible(first + j));
       }
       for (int64_t p = 0; p < panels; p++) {
         Panel& own = panel[p];
@@ -202,8 +214,8 @@ struct KeyPanels {
           // The lane's key, counted from the segment's first; those outside the segment see nothing.
           const I32 key = laneIndex() + int32_t(own.begin - segment.key + c), inside = key >= splatInt(0);
           for (int64_t j = 0; j < seen; j++)
-            differentiate(scores + j * kPanel + c, products + j * kPanel + c, splat(call.scale), splat(lse[skipped + j]),
-              splat(delta[skipped + j]), inside & (key < splatInt(visible[skipped + j])));
+            differentiate(scores + j * kPanel + c, products + j * kPanel + c, call, splat(lse[skipped + j]),
+              splat(delta[skipped + j]), inside & (key >= splatInt(hidden[skipped + j])) & (key < splatInt(visible[skipped + j])));
         }
         multiply<true>(own.dKey, query + skipped * n, n, products, n, seen, true);
         multiply<true>(own.dValue, dout + skipped * n, n, scores, n, seen, true);
@@ -295,9 +307,9 @@ static void clearRows(const Operand& x, int64_t first, int64_t end) {
 
 static void attentionBackward(const Call& call) {
   const Heads heads{int64_t(call.params[0]), int64_t(call.params[1]), int64_t(call.params[2])};
-  const Gradient gradient{call[0], call[1], call[2], call[3], call[4], call[5], call[6], call[7], call[8], call.workspace, heads, float(call.params[3])};
+  const Gradient gradient{call[0], call[1], call[2], call[3], call[4], call[5], call[6], call[7], call[8], call.workspace, heads, float(call.params[3]), float(call.params[5])};
   const int64_t tokens = call[6].rows(), keys = call[7].rows();
-  const Segments segments{call[9].as<int32_t>(), call[9].size() / 4, tokens, keys};
+  const Segments segments{call[9].as<int32_t>(), call[9].size() / 4, tokens, keys, int64_t(call.params[4])};
   const auto scratch = [&](int worker) { return Scratch{static_cast<float*>(call.pool.scratch(worker))}; };
   makeDelta(gradient, call.pool, tokens);
   eachUnnamed(tokens, segments.count, queriesOf(segments), [&](int64_t first, int64_t end) { clearRows(call[0], first, end); });
@@ -317,7 +329,7 @@ static void attentionBackward(const Call& call) {
 }
 
 void register_attentionBackward(Registry& registry) {
-  registry.add("attentionBackward", {"heads", "kvHeads", "headDim", "scale"}, attentionBackward);
+  registry.add("attentionBackward", {"heads", "kvHeads", "headDim", "scale", "window", "softCap"}, attentionBackward);
 }
 
 }  // namespace GRAFT_ISA

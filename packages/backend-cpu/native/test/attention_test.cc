@@ -10,14 +10,20 @@ struct Shape {
   int64_t heads, kvHeads, headDim, tokens, keys;
   std::vector<int32_t> segments;  // four numbers each
   double scale;
+  int64_t window = 0;
+  double softCap = 0;
 };
 
-/** visit(token, head, first key, keys seen) */
+/** visit(token, head, first key seen, keys seen) */
 static void eachQuery(const Shape& s, const std::function<void(int64_t, int64_t, int64_t, int64_t)>& visit) {
   for (size_t i = 0; i + 3 < s.segments.size(); i += 4)
     for (int64_t query = 0; query < s.segments[i + 1]; query++)
       for (int64_t h = 0; h < s.heads; h++)
-        visit(s.segments[i] + query, h, s.segments[i + 2], std::max<int64_t>(0, s.segments[i + 3] - s.segments[i + 1] + query + 1));
+      {
+        const int64_t past = std::max<int64_t>(0, s.segments[i + 3] - s.segments[i + 1] + query + 1);
+        const int64_t seen = s.window > 0 ? std::min(past, s.window) : past;
+        visit(s.segments[i] + query, h, s.segments[i + 2] + past - seen, seen);
+      }
 }
 
 struct Result {
@@ -34,7 +40,7 @@ static Result attend(const Shape& s, const Doubles& q, const Doubles& k, const D
     for (int64_t j = 0; j < keys; j++) {
       double score = 0;
       for (int64_t i = 0; i < s.headDim; i++) score += q[size_t(own + i)] * k[size_t(at(j) + i)];
-      scores.push_back(score * s.scale);
+      scores.push_back(s.softCap > 0 ? s.softCap * std::tanh(score * s.scale / s.softCap) : score * s.scale);
     }
     double top = -INFINITY, total = 0;
     for (double x : scores) top = std::max(top, x);
@@ -60,7 +66,9 @@ static Gradients gradientsOf(const Shape& s, const Doubles& q, const Doubles& k,
       const size_t at = size_t(((key + j) * s.kvHeads + h * s.kvHeads / s.heads) * s.headDim);
       double score = 0, product = 0;
       for (size_t i = 0; i < n; i++) score += q[own + i] * k[at + i], product += dout[own + i] * v[at + i];
-      const double p = std::exp(score * s.scale - r.lse[size_t(t * s.heads + h)]), ds = p * (product - delta) * s.scale;
+      const double bent = s.softCap > 0 ? std::tanh(score * s.scale / s.softCap) : 0;
+      const double p = std::exp((s.softCap > 0 ? s.softCap * bent : score * s.scale) - r.lse[size_t(t * s.heads + h)]);
+      const double ds = p * (product - delta) * s.scale * (1 - bent * bent);
       for (size_t i = 0; i < n; i++) d.q[own + i] += ds * k[at + i], d.k[at + i] += ds * q[own + i], d.v[at + i] += p * dout[own + i];
     }
   });
@@ -73,7 +81,7 @@ static Tensor segmentsOf(const Shape& s) {
   return t;
 }
 static Params paramsOf(const Shape& s) {
-  return {{"heads", double(s.heads)}, {"kvHeads", double(s.kvHeads)}, {"headDim", double(s.headDim)}, {"scale", s.scale}};
+  return {{"heads", double(s.heads)}, {"kvHeads", double(s.kvHeads)}, {"headDim", double(s.headDim)}, {"scale", s.scale}, {"window", double(s.window)}, {"softCap", s.softCap}};
 }
 
 /** Outputs of forward and backward for comparison by bits. */
@@ -127,6 +135,16 @@ static void testShapes() {
   // Packed, with rows before, between and after that no segment names, segments out of order, an empty one and a short one.
   testShape("attention packed", {4, 2, 16, 300, 340, {3, 100, 5, 100, 210, 40, 200, 133, 110, 1, 110, 9, 120, 90, 125, 70, 0, 0, 0, 0}, 0.3}, 0);
   testShape("attention packed, bf16", {4, 2, 16, 300, 340, {3, 100, 5, 100, 210, 40, 200, 133, 110, 1, 110, 9, 120, 90, 125, 70}, 0.3}, 31);
+  // A sliding window, narrower and wider than tiles, and a soft cap; each alone and both, with one query and many.
+  for (int64_t window : {0, 1, 5, 64, 100, 1000})
+    for (double softCap : {0.0, 0.7, 30.0})
+      for (int64_t queries : {1, 3, 40, 330}) {
+        Shape s = alone(4, 2, 24, queries, queries + 150);
+        s.window = window, s.softCap = softCap;
+        testShape("attention window " + std::to_string(window) + " cap " + std::to_string(softCap) + " q" + std::to_string(queries), s, int(window) % 32, 2);
+      }
+  testShape("attention window, packed, bf16", {4, 2, 16, 300, 340, {3, 100, 5, 100, 210, 40, 200, 133, 110, 1, 110, 9, 120, 90, 125, 70}, 0.3, 37, 5}, 31);
+  testShape("attention window, wide", {1, 1, 2100, 20, 70, {0, 20, 0, 70}, 0.02, 9, 2}, 3);
   // Two segments that share their first keys: dk and dv of these add up.
   testShape("attention shared keys", {2, 1, 20, 70, 150, {0, 30, 0, 100, 30, 40, 0, 60}, 0.3}, 0);
   // A segment that reaches past the tensors is as none.
@@ -166,8 +184,8 @@ static void testPackingBits() {
   same("dk", packed.dk, single.dk, keyWidth), same("dv", packed.dv, single.dv, keyWidth);
 }
 
-static void testDifferences() {
-  const Shape s{4, 2, 6, 9, 12, {0, 5, 2, 8, 5, 3, 7, 5}, 0.4};
+static void testDifferences(int64_t window, double softCap) {
+  const Shape s{4, 2, 6, 9, 12, {0, 5, 2, 8, 5, 3, 7, 5}, 0.4, window, softCap};
   Tensor q = randomTensor(DType::f32, {s.tokens, 24}), k = randomTensor(DType::f32, {s.keys, 12}), v = randomTensor(DType::f32, {s.keys, 12}), dout = randomTensor(DType::f32, {s.tokens, 24});
   Tensor out(DType::f32, q.shape), lse(DType::f32, {s.tokens, 4}), dq(DType::f32, q.shape), dk(DType::f32, k.shape), dv(DType::f32, k.shape);
   std::vector<Tensor> forward{out, lse, q, k, v, segmentsOf(s)}, back{dq, dk, dv, dout, out, lse, q, k, v, segmentsOf(s)};
@@ -199,7 +217,8 @@ static void testDifferences() {
 void testAttention() {
   testShapes();
   testPackingBits();
-  testDifferences();
+  testDifferences(0, 0);
+  testDifferences(3, 0.8);
 }
 
 }  // namespace test

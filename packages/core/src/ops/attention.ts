@@ -8,7 +8,8 @@ import { writeTogether } from "./writeTogether.ts"
  * segments i32 [n, 4] = (query start, query length, key start, key length). Rows that no segment names are 0.
  */
 export const attention = definePrimitive("attention", {
-  forward: (g, q: Tensor, k: Tensor, v: Tensor, segments: Tensor, sizes: AttentionSizes) => {
+  forward: (g, q: Tensor, k: Tensor, v: Tensor, segments: Tensor, options: AttentionSizes) => {
+    const sizes = { window: 0, softCap: 0, ...options }
     const out = g.tensor(q.shape, "attention")
     const lse = g.tensor([q.rows, sizes.heads], "logsumexp", "f32")
     g.run(attentionKernel, [out, lse, q, k, v, segments], sizes)

@@ -6,14 +6,19 @@ export interface AttentionSizes {
   readonly kvHeads: number
   readonly headDim: number
   readonly scale: number
+  /** Each query sees its last `window` keys; 0 or left out: all (arXiv:2310.06825 §2). */
+  readonly window?: number
+  /** c > 0: scores become c · tanh(score / c); 0 or left out: as they are (arXiv:2408.00118 §2). */
+  readonly softCap?: number
 }
-const FIELDS = ["heads", "kvHeads", "headDim", "scale"] as const
+type AttentionParams = Required<AttentionSizes>
+const FIELDS = ["heads", "kvHeads", "headDim", "scale", "window", "softCap"] as const
 
-/** A query row and head with its keys; their attention weights lie in the workspace. `keyAt` is the offset of the first key's head. */
+/** A query row and head with the keys that it sees; their attention weights lie in the workspace. `keyAt` is the offset of the first key's head. */
 type Visit = (queryAt: number, keyAt: number, keys: number, row: number, head: number, logSum: number) => void
-/** Query i of a segment sees its keys up to i + (key length − query length). */
-const eachQuery = (q: View, k: View, segments: View, p: AttentionSizes, weights: Float32Array, visit: Visit): void => {
-  const { heads, kvHeads, headDim, scale } = p
+/** Query i of a segment sees its keys up to i + (key length − query length), of them the last `window`. */
+const eachQuery = (q: View, k: View, segments: View, p: AttentionParams, weights: Float32Array, visit: Visit): void => {
+  const { heads, kvHeads, headDim, scale, window, softCap } = p
   const qWidth = heads * headDim
   const kWidth = kvHeads * headDim
   for (let s = 0; s < segments.length; s += 4) {
@@ -23,15 +28,15 @@ const eachQuery = (q: View, k: View, segments: View, p: AttentionSizes, weights:
     const past = segments[s + 3]! - queries
     for (let i = 0; i < queries; i++) {
       for (let h = 0; h < heads; h++) {
-        const keys = past + i + 1
+        const keys = window > 0 ? Math.min(window, past + i + 1) : past + i + 1
         const queryAt = (q0 + i) * qWidth + h * headDim
-        const keyAt = key0 * kWidth + Math.floor((h * kvHeads) / heads) * headDim
+        const keyAt = (key0 + past + i + 1 - keys) * kWidth + Math.floor((h * kvHeads) / heads) * headDim
         let top = -Infinity
         let sum = 0
         for (let j = 0; j < keys; j++) {
           let dot = 0
           for (let c = 0; c < headDim; c++) dot += q[queryAt + c]! * k[keyAt + j * kWidth + c]!
-          weights[j] = dot * scale
+          weights[j] = softCap > 0 ? softCap * Math.tanh((dot * scale) / softCap) : dot * scale
           top = Math.max(top, weights[j]!)
         }
         for (let j = 0; j < keys; j++) sum += weights[j] = Math.exp(weights[j]! - top)
@@ -43,9 +48,10 @@ const eachQuery = (q: View, k: View, segments: View, p: AttentionSizes, weights:
 }
 const check =
   (at: number) =>
-  (operands: ReadonlyArray<Tensor>, { heads, kvHeads, headDim }: AttentionSizes) => {
+  (operands: ReadonlyArray<Tensor>, { heads, kvHeads, headDim, window, softCap }: AttentionParams) => {
     const [q, k, v, segments] = operands.slice(at)
     if (heads % kvHeads !== 0) return `${heads} heads over ${kvHeads} key heads`
+    if (!(window >= 0 && softCap >= 0)) return `window ${window} and softCap ${softCap}: wanted 0 or more`
     return (
       (q!.columns !== heads * headDim ||
         k!.columns !== kvHeads * headDim ||
@@ -58,14 +64,14 @@ const check =
 /** A number for each query and head, and two rows of keys. */
 const workspaceBytes =
   (at: number) =>
-  (operands: ReadonlyArray<Tensor>, { heads }: AttentionSizes) =>
+  (operands: ReadonlyArray<Tensor>, { heads }: AttentionParams) =>
     4 * (operands[at]!.rows * heads + 2 * operands[at + 1]!.rows)
 
 /**
  * out = softmax(scale · q kᵀ) v within segments, causal; q [tokens, heads·headDim], k and v [keys, kvHeads·headDim], head h
  * reads key head ⌊h·kvHeads/heads⌋ (arXiv:2305.13245). lse [tokens, heads] = log Σ exp(scale · q k), for backward.
  */
-export const attentionKernel: Kernel<AttentionSizes> = {
+export const attentionKernel: Kernel<AttentionParams> = {
   name: "attention",
   outputs: 2,
   fields: FIELDS,
@@ -84,8 +90,8 @@ export const attentionKernel: Kernel<AttentionSizes> = {
     })
   }
 }
-/** With P = softmax, D = rowsum(dout · out):  dv = Pᵀ dout,  dS = P (dout vᵀ − D) · scale,  dq = dS k,  dk = dSᵀ q. */
-export const attentionBackward: Kernel<AttentionSizes> = {
+/** With P = softmax, D = rowsum(dout · out):  dv = Pᵀ dout,  dS = P (dout vᵀ − D) · scale (· 1 − (s/c)² under a cap c),  dq = dS k,  dk = dSᵀ q. */
+export const attentionBackward: Kernel<AttentionParams> = {
   name: "attentionBackward",
   outputs: 3,
   fields: FIELDS,
@@ -106,7 +112,12 @@ export const attentionBackward: Kernel<AttentionSizes> = {
       }
       for (let j = 0; j < keys; j++) {
         const key = keyAt + j * kWidth
-        const ds = w[j]! * (w[half + j]! - mean) * p.scale
+        let ds = w[j]! * (w[half + j]! - mean) * p.scale
+        if (p.softCap > 0) {
+          let dot = 0
+          for (let c = 0; c < p.headDim; c++) dot += q![at + c]! * k![key + c]!
+          ds *= 1 - Math.tanh((dot * p.scale) / p.softCap) ** 2
+        }
         for (let c = 0; c < p.headDim; c++) {
           dv![key + c]! += w[j]! * dout![at + c]!
           dk![key + c]! += ds * q![at + c]!

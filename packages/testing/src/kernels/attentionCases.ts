@@ -11,6 +11,8 @@ interface Shape {
   /** (query start, query length, key start, key length) */
   readonly segments: ReadonlyArray<readonly [number, number, number, number]>
   readonly large?: boolean
+  readonly window?: number
+  readonly softCap?: number
 }
 const SHAPES: ReadonlyArray<Shape> = [
   { title: "one token", tokens: 1, keys: 1, heads: 1, kvHeads: 1, headDim: 4, segments: [[0, 1, 0, 1]] },
@@ -59,6 +61,20 @@ const SHAPES: ReadonlyArray<Shape> = [
       [263, 67, 263, 67]
     ],
     large: true
+  },
+  {
+    title: "a sliding window and a soft cap",
+    tokens: 90,
+    keys: 100,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 12,
+    segments: [
+      [0, 20, 0, 30],
+      [20, 70, 30, 70]
+    ],
+    window: 11,
+    softCap: 0.6
   }
 ]
 
@@ -71,7 +87,14 @@ const forward = (shape: Shape, q: OperandSpec, k: OperandSpec, v: OperandSpec) =
   attentionKernel.reference([out, lse, ...views, Int32Array.from(shape.segments.flat())], sizesOf(shape), workspace)
   return { out, lse }
 }
-const sizesOf = ({ heads, kvHeads, headDim }: Shape) => ({ heads, kvHeads, headDim, scale: headDim ** -0.5 })
+const sizesOf = ({ heads, kvHeads, headDim, window = 0, softCap = 0 }: Shape) => ({
+  heads,
+  kvHeads,
+  headDim,
+  scale: headDim ** -0.5,
+  window,
+  softCap
+})
 
 export const attentionCases = (): ReadonlyArray<KernelCase> =>
   SHAPES.flatMap((shape) => {

@@ -11,7 +11,7 @@ struct Gradient {
   const Operand &dq, &dk, &dv, &dout, &out, &lse, &q, &k, &v;
   float* delta;
   Heads heads;
-  float scale;
+  float scale, softCap;
 
   GRAFT_INLINE int64_t statisticAt(const Rows& rows, int64_t r) const {
     return rows.token(r) * heads.heads + rows.headOf(r);
@@ -37,8 +37,9 @@ static Pair pairOf(const Gradient& call, const Rows& rows, int64_t r, const floa
     score += double(q[i]) * k[i];
     product += double(dout[i]) * v[i];
   }
-  const double p = __builtin_exp(score * call.scale - call.lseAt(rows, r));
-  return {p, p * (product - call.deltaAt(rows, r))};
+  const double c = call.softCap, raw = score * call.scale, bent = c > 0 ? __builtin_tanh(raw / c) : 0;
+  const double p = __builtin_exp((c > 0 ? c * bent : raw) - call.lseAt(rows, r));
+  return {p, p * (product - call.deltaAt(rows, r)) * (1 - bent * bent)};
 }
 
 static void gradeQueriesPlainly(const Gradient& call, const Rows& rows, Scratch scratch) {
@@ -48,7 +49,7 @@ static void gradeQueriesPlainly(const Gradient& call, const Rows& rows, Scratch 
     copyWidened(query, call.q, call.queryAt(rows, r), n);
     copyWidened(dout, call.dout, call.queryAt(rows, r), n);
     std::memset(result, 0, size_t(n) * sizeof(float));
-    for (int64_t j = 0; j < rows.visible(r); j++) {
+    for (int64_t j = rows.hidden(r); j < rows.visible(r); j++) {
       copyWidened(key, call.k, call.keyAt(rows.segment.key + j, rows.kvHead), n);
       copyWidened(value, call.v, call.keyAt(rows.segment.key + j, rows.kvHead), n);
       const double ds = pairOf(call, rows, r, query, key, dout, value).ds * call.scale;
@@ -63,9 +64,11 @@ static Rows rowsThatSee(const Gradient& call, const Segment& segment, const Keys
   const int64_t head = call.heads.first(keys.kvHead), group = call.heads.first(keys.kvHead + 1) - head;
   const int64_t first = larger(keys.begin, segment.key), last = smaller(keys.end, segment.key + segment.keys);
   if (first >= last) return {segment, keys.kvHead, head, group, 0, 0};
-  // Key j of the segment is seen from query j − (keys − queries) on.
-  const int64_t query = larger<int64_t>(0, first - segment.key - (segment.keys - segment.queries));
-  return {segment, keys.kvHead, head, group, smaller(query, segment.queries) * group, segment.queries * group};
+  // Key j of the segment is seen from query j − (keys − queries) on, by as many queries as a window is wide.
+  const int64_t past = segment.key + segment.keys - segment.queries;
+  const int64_t begin = smaller(larger<int64_t>(0, first - past), segment.queries);
+  const int64_t end = segment.window > 0 ? smaller(segment.queries, last - 1 - past + segment.window) : segment.queries;
+  return {segment, keys.kvHead, head, group, begin * group, larger(begin, end) * group};
 }
 
 static void gradeKeysPlainly(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {

@@ -1,7 +1,7 @@
 // What attention's kernels share: which rows of q, k and v belong together, and the plain formula for one row.
 //
 // segments i32 [n, 4] = (query start, queries, key start, keys): query i of a segment sees its first
-// (keys − queries) + i + 1 keys. q [tokens, heads · headDim], k and v [keys, kvHeads · headDim]; head h reads
+// (keys − queries) + i + 1 keys, of which a sliding window of w > 0 leaves the last w. q [tokens, heads · headDim], k and v [keys, kvHeads · headDim]; head h reads
 // kv head ⌊h · kvHeads / heads⌋.
 #pragma once
 
@@ -12,21 +12,24 @@ namespace GRAFT_ISA {
 
 struct Segment {
   int64_t query, queries, key, keys;
-  /** Keys that query `i` sees; 0 or less: none. */
+  /** 0: none. */
+  int64_t window = 0;
+  /** Query `i` sees the keys [hidden(i), visible(i)); visible 0 or less: none. */
   GRAFT_INLINE int64_t visible(int64_t i) const { return smaller(keys, keys - queries + i + 1); }
+  GRAFT_INLINE int64_t hidden(int64_t i) const { return window > 0 ? larger<int64_t>(0, visible(i) - window) : 0; }
 };
 
 struct Segments {
   const int32_t* rows;
-  int64_t count, tokens, keys;
+  int64_t count, tokens, keys, window;
 
   /** Segment `index`; an empty one if it reaches past the rows of q or k, for the numbers come from the device unchecked. */
   GRAFT_INLINE Segment operator[](int64_t index) const {
     const int32_t* row = rows + 4 * index;
-    const Segment s{row[0], row[1], row[2], row[3]};
+    const Segment s{row[0], row[1], row[2], row[3], window};
     const bool inside = s.query >= 0 && s.queries >= 0 && s.key >= 0 && s.keys >= 0 && s.query + s.queries <= tokens &&
                         s.key + s.keys <= keys;
-    return inside ? s : Segment{0, 0, 0, 0};
+    return inside ? s : Segment{0, 0, 0, 0, 0};
   }
 };
 
@@ -91,6 +94,7 @@ struct Rows {
   GRAFT_INLINE int64_t token(int64_t r) const { return segment.query + r / group; }
   GRAFT_INLINE int64_t headOf(int64_t r) const { return head + r % group; }
   GRAFT_INLINE int64_t visible(int64_t r) const { return segment.visible(r / group); }
+  GRAFT_INLINE int64_t hidden(int64_t r) const { return segment.hidden(r / group); }
 };
 
 /** visit(rows, worker) in parallel for all rows of all segments, `together` rows a task. */
