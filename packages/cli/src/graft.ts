@@ -9,6 +9,7 @@ import { generate } from "./commands/generate.ts"
 import { inspect } from "./commands/inspect.ts"
 import { logits } from "./commands/logits.ts"
 import { plan } from "./commands/plan.ts"
+import { quantize } from "./commands/quantize.ts"
 import { train } from "./commands/train.ts"
 
 export const graft = Command.make("graft").pipe(
@@ -24,7 +25,7 @@ export const graft = Command.make("graft").pipe(
     },
     { command: "graft train --help", description: "every flag of a verb" }
   ]),
-  Command.withSubcommands([train, plan, generate, chat, evaluate, logits, inspect, doctor])
+  Command.withSubcommands([train, plan, generate, chat, evaluate, quantize, logits, inspect, doctor])
 )
 
 /** The flags that every verb has besides its own. */

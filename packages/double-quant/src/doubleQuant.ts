@@ -4,10 +4,30 @@
  * (csrc/cpu_ops.cpp), so that codes near a midpoint are those of the nearest table entry.
  */
 import { fileURLToPath } from "node:url"
-import { type Kernel, makePart, ScaleCodec, type ScaleFormat } from "@graft/core"
-import { Effect, Layer } from "effect"
+import {
+  type DType,
+  type Kernel,
+  makePart,
+  ScaleCodec,
+  type ScaleFormat,
+  type SourceTensor,
+  sizeOf,
+  sourceOf,
+  widen
+} from "@graft/core"
+import { Effect, Layer, Schema } from "effect"
 import { dynamicMap } from "./dynamicMap.ts"
 import { torchMean } from "./torchMean.ts"
+
+/** Doubly quantised scales of a checkpoint that contradict each other. */
+export class DoubleQuantError extends Schema.TaggedError<DoubleQuantError>()("DoubleQuantError", {
+  path: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.path}: ${this.problem}; fetch the checkpoint again`
+  }
+}
 
 const f = Math.fround
 /** Scales that share a nested scale. */
@@ -69,33 +89,48 @@ export const doubleQuant: ScaleFormat = {
     return [codes, nested, offset]
   },
   adopt: (file, path, count, scope, state) => {
-    const [codes, nested, entries] = ["absmax", "nested_absmax", "nested_quant_map"].map((name) =>
-      file.get(`${path}.${name}`)
-    )
-    const size = (shape: ReadonlyArray<number>) => shape.reduce((a, b) => a * b, 1)
-    const { nested_offset: mean, nested_blocksize: block = NESTED_BLOCK } = state
-    if (codes === undefined || nested === undefined || entries === undefined || mean === undefined) return undefined
-    const fits =
-      codes.dtype === "u8" &&
-      size(codes.shape) === count &&
-      nested.dtype === "f32" &&
-      size(nested.shape) === Math.ceil(count / NESTED_BLOCK)
-    if (!fits || block !== NESTED_BLOCK || !isOurMap(entries.read())) return undefined
+    const nested = file.get(`${path}.nested_absmax`)
+    if (nested === undefined) return undefined
+    const fail = (problem: string) => new DoubleQuantError({ path, problem })
+    const need = (name: string, dtype: DType, size: number): SourceTensor => {
+      const tensor = file.get(`${path}.${name}`)
+      if (tensor === undefined) throw fail(`has no ${name} beside its nested_absmax`)
+      if (tensor.dtype !== dtype || sizeOf(tensor.shape) !== size)
+        throw fail(`its ${name} is ${tensor.dtype} [${tensor.shape}], wanted ${dtype} [${size}]`)
+      return tensor
+    }
+    const { nested_offset: mean, nested_blocksize: block } = state
+    if (mean === undefined || !Number.isFinite(Math.fround(mean))) throw fail(`its nested_offset is ${mean}`)
+    if (block !== NESTED_BLOCK) throw fail(`its scales are in blocks of ${block}, wanted ${NESTED_BLOCK}`)
+    const codes = need("absmax", "u8", count)
+    const scales = need("nested_absmax", "f32", Math.ceil(count / NESTED_BLOCK))
+    if (!isOurMap(need("nested_quant_map", "f32", map.length).read()))
+      throw fail("its nested_quant_map is not the signed dynamic map of 8 bits")
     scope.queue.useLibrary(library)
-    const kept = scope.tensor([count], `${path}.absmax`, "u8", "weights")
-    const scales = scope.tensor([size(nested.shape)], `${path}.nested_absmax`, "f32", "weights")
-    const offset = scope.tensor([1], `${path}.nested_offset`, "f32", "weights")
-    scope.queue.uploadSource(kept, { ...codes, shape: [count] })
-    scope.queue.uploadSource(scales, { ...nested, shape: scales.shape })
-    scope.queue.upload(offset, () => [mean])
-    return [kept, scales, offset]
+    const storage = [
+      scope.tensor([count], `${path}.absmax`, "u8", "weights"),
+      scope.tensor([sizeOf(scales.shape)], `${path}.nested_absmax`, "f32", "weights"),
+      scope.tensor([1], `${path}.nested_offset`, "f32", "weights")
+    ] as const
+    scope.queue.uploadSource(storage[0], { ...codes, shape: storage[0].shape })
+    scope.queue.uploadSource(storage[1], { ...scales, shape: storage[1].shape })
+    scope.queue.upload(storage[2], () => [mean])
+    return storage
   },
+  save: ([codes, nested, offset], path) => [
+    [
+      { name: `${path}.absmax`, dtype: "u8", shape: [codes!.byteLength], read: () => codes! },
+      { name: `${path}.nested_absmax`, dtype: "f32", shape: [nested!.byteLength / 4], read: () => nested! },
+      sourceOf(`${path}.nested_quant_map`, [map.length], () => map)
+    ],
+    { nested_blocksize: NESTED_BLOCK, nested_dtype: "float32", nested_offset: widen(offset!, "f32")[0]! }
+  ],
   at: ([codes, nested, offset], index) =>
     f(f(map[codes![index]!]! * nested![Math.floor(index / NESTED_BLOCK)]!) + offset![0]!)
 }
-const isOurMap = (bytes: Uint8Array): boolean => {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return bytes.byteLength === 4 * map.length && map.every((value, i) => view.getFloat32(4 * i, true) === value)
+const isOurMap = ({ buffer, byteOffset, byteLength }: Uint8Array): boolean => {
+  const view = new DataView(buffer, byteOffset, byteLength)
+  return map.every((value, i) => view.getFloat32(4 * i, true) === value)
 }
 
 export const DoubleQuant: { readonly layer: Layer.Layer<ScaleCodec> } = {

@@ -9,6 +9,7 @@ export {
 } from "./chat/ChatTemplate.ts"
 export { ConfigError, UnknownArchitecture } from "./config/ConfigError.ts"
 export { decodeHuggingFace } from "./config/decodeHuggingFace.ts"
+export { encodeHuggingFace } from "./config/encodeHuggingFace.ts"
 export { inverseFrequencies } from "./config/inverseFrequencies.ts"
 export { LlamaConfig, type Quantization, type RopeScaling } from "./config/LlamaConfig.ts"
 export { checkWeights, WeightsMismatch } from "./folder/checkWeights.ts"

@@ -1,51 +1,16 @@
-/** A 4-bit linear as a bitsandbytes checkpoint holds it (bitsandbytes/functional.py, QuantState.as_dict). */
-import type { ScaleFormat, Scope, Tensor, TensorFile } from "@graft/core"
-import { Schema } from "effect"
+/** A 4-bit linear as a bitsandbytes checkpoint holds it: `X.weight` and what stands beside it, checked before it is taken. */
+import {
+  bytesOf,
+  type ScaleFormat,
+  type Scope,
+  type SourceTensor,
+  sizeOf,
+  type Tensor,
+  type TensorFile
+} from "@graft/core"
 import { type BlockSize, blockSizes, type Codebook } from "./codebooks.ts"
-
-/** A checkpoint whose 4-bit tensors contradict each other or these options. */
-export class FourBitError extends Schema.TaggedError<FourBitError>()("FourBitError", {
-  path: Schema.String,
-  problem: Schema.String
-}) {
-  override get message(): string {
-    return `${this.path}: ${this.problem}`
-  }
-}
-const QuantState = Schema.fromJsonString(
-  Schema.Struct({
-    quant_type: Schema.String,
-    blocksize: Schema.Int,
-    dtype: Schema.String,
-    shape: Schema.Array(Schema.Int),
-    nested_blocksize: Schema.optionalKey(Schema.Int),
-    nested_dtype: Schema.optionalKey(Schema.String),
-    nested_offset: Schema.optionalKey(Schema.Finite)
-  })
-)
-export type QuantState = typeof QuantState.Type
-const decode = Schema.decodeUnknownSync(QuantState, { errors: "all" })
-
-/** The longest state that is read: bitsandbytes writes some 200 bytes. */
-const LONGEST = 1 << 16
-const PREFIX = "quant_state.bitsandbytes__"
-
-/** What a checkpoint says of the weight `path`; undefined where it is not 4-bit. */
-export const quantStateOf = (file: TensorFile, path: string): QuantState | undefined => {
-  for (const kind of ["nf4", "fp4"]) {
-    const tensor = file.get(`${path}.weight.${PREFIX}${kind}`)
-    if (tensor === undefined) continue
-    const fail = (problem: string) => new FourBitError({ path: tensor.name, problem })
-    if (tensor.dtype !== "u8" || tensor.shape.length !== 1 || tensor.shape[0]! > LONGEST)
-      throw fail(`is ${tensor.dtype} [${tensor.shape}], wanted the bytes of a JSON text`)
-    try {
-      return decode(new TextDecoder("utf-8", { fatal: true }).decode(tensor.read()))
-    } catch (cause) {
-      throw fail(`is no quant_state: ${cause instanceof Error ? cause.message : String(cause)}`)
-    }
-  }
-  return undefined
-}
+import { FourBitError } from "./FourBitError.ts"
+import { quantStateOf } from "./quantState.ts"
 
 export interface Adopted {
   readonly packed: Tensor
@@ -54,6 +19,8 @@ export interface Adopted {
   readonly inner: number
   readonly blockSize: BlockSize
 }
+
+/** The weight `path` as it lies in `file`, or undefined where it is not in 4 bits. @throws FourBitError */
 export const adoptFourBit = (
   file: TensorFile,
   path: string,
@@ -68,31 +35,42 @@ export const adoptFourBit = (
     throw fail(`is ${state.quant_type} in the checkpoint, and the stack has ${codebook.name}`)
   const blockSize = blockSizes.find((size) => size === state.blocksize)
   if (blockSize === undefined) throw fail(`has blocks of ${state.blocksize}, legal are ${blockSizes.join(", ")}`)
-  const [out, inner] = state.shape
-  if (
-    state.shape.length !== 2 ||
-    out === undefined ||
-    inner === undefined ||
-    out < 1 ||
-    inner < 1 ||
-    !Number.isSafeInteger(out * inner)
-  ) {
+  const [out = 0, inner = 0] = state.shape
+  if (state.shape.length !== 2 || out < 1 || inner < 1 || !Number.isSafeInteger(out * inner))
     throw fail(`has the shape [${state.shape}] in its quant_state, wanted [out, in]`)
-  }
   const weight = file.get(`${path}.weight`)
   if (weight === undefined) throw fail("is missing beside its quant_state")
   const bytes = Math.ceil((out * inner) / 2)
-  const stored = weight.file?.bytes ?? weight.read().byteLength
+  const stored = sizeOf(weight.shape) * bytesOf[weight.dtype]
   if (stored !== bytes) throw fail(`has ${stored} bytes, and its quant_state's shape [${out}, ${inner}] takes ${bytes}`)
+  requireValues(file, path, codebook)
   const count = Math.ceil((out * inner) / blockSize)
   const scaleStorage = scales.adopt?.(file, `${path}.weight`, count, scope, state)
   if (scaleStorage === undefined) {
-    const nested = file.get(`${path}.weight.nested_absmax`) !== undefined
-    throw fail(
-      `${nested ? "has doubly quantised scales" : "has plain scales"}, which ${scales.name} scales do not read; ${nested ? "provide double-quant" : "provide plain scales"}`
-    )
+    const [kind, cure] =
+      file.get(`${path}.weight.nested_absmax`) === undefined
+        ? ["plain", "plain scales"]
+        : ["doubly quantised", "double quantization"]
+    throw fail(`has ${kind} scales, and the stack keeps ${scales.name} scales; provide ${cure}`)
   }
   const packed = scope.tensor([bytes], path, "u8", "weights")
+  // Whatever quant_storage was: the bytes are the same.
   scope.queue.uploadSource(packed, { ...weight, dtype: "u8", shape: [bytes] })
   return { packed, scaleStorage, out, inner, blockSize }
+}
+
+/** The checkpoint's own table of values, where it has one, must be this package's: codes of another mean something else. */
+const requireValues = (file: TensorFile, path: string, { name, values }: Codebook): void => {
+  const map = file.get(`${path}.weight.quant_map`)
+  if (map !== undefined && !holds(map, values))
+    throw new FourBitError({
+      path: map.name,
+      problem: `is not the table of ${name}; quantise the original weights anew`
+    })
+}
+const holds = (tensor: SourceTensor, values: Float32Array): boolean => {
+  if (tensor.dtype !== "f32" || sizeOf(tensor.shape) !== values.length) return false
+  const { buffer, byteOffset, byteLength } = tensor.read()
+  const view = new DataView(buffer, byteOffset, byteLength)
+  return values.every((value, i) => view.getFloat32(4 * i, true) === value)
 }

@@ -2,7 +2,6 @@
  * 4-bit weights as frozen linear operators. The storage is bitsandbytes': packed codes, then what the scale format keeps. A
  * row is dequantised where it is used (natively while GEMM packs it); no dequantised copy of W exists.
  */
-import { fileURLToPath } from "node:url"
 import {
   type Codec,
   matrixShape,
@@ -16,11 +15,10 @@ import {
 } from "@graft/core"
 import { adoptFourBit } from "./bitsandbytes.ts"
 import type { BlockSize, Codebook } from "./codebooks.ts"
+import { fourBitLibrary } from "./fourBitLibrary.ts"
 import { nameTensor, quantizeKernels } from "./quantize4bit.ts"
 
 const f = Math.fround
-/** The native bodies of this package, where they were built. */
-const library = fileURLToPath(new URL(`../prebuilt/${process.platform}-${process.arch}/nf4-quant.so`, import.meta.url))
 
 /** W[row, i] = codebook[code] · scale of the element's block; blocks run across rows. */
 const fillRow =
@@ -60,7 +58,7 @@ export const fourBitCodec = (codebook: Codebook, scales: ScaleFormat, block: Blo
       throw new TypeError(`${path}: ${codebook.name} quantises f32, bf16 and f16, got ${source.dtype}`)
     }
     const n = out * inner
-    scope.queue.useLibrary(library)
+    scope.queue.useLibrary(fourBitLibrary)
     const packed = scope.tensor([Math.ceil(n / 2)], path, "u8", "weights")
     using temporary = new Scope(scope.queue, "workspace")
     const absmax = temporary.tensor([Math.ceil(n / block)], `${path} scales`)
@@ -75,7 +73,7 @@ export const fourBitCodec = (codebook: Codebook, scales: ScaleFormat, block: Blo
     return new PanelWeight(scope.queue, codebook.name, kernelsOf(codebook, scales, block), out, inner, storage)
   },
   adopt: (file, path, scope) => {
-    scope.queue.useLibrary(library)
+    scope.queue.useLibrary(fourBitLibrary)
     const found = adoptFourBit(file, path, codebook, scales, scope)
     if (found === undefined) return undefined
     const { packed, scaleStorage, out, inner, blockSize } = found

@@ -1,7 +1,13 @@
 /** 4-bit frozen weights, NF4 and FP4, in bitsandbytes' format. */
 export * from "./bitsandbytes.ts"
 export * from "./codebooks.ts"
+export * from "./FourBitError.ts"
 export * from "./fourBitCodec.ts"
 export * from "./Nf4.ts"
 export * from "./plainScales.ts"
+export * from "./quantizationConfig.ts"
 export * from "./quantize4bit.ts"
+export * from "./quantizeCheckpoint.ts"
+export * from "./quantizeTensor.ts"
+export * from "./quantState.ts"
+export * from "./weightError.ts"

@@ -1,6 +1,7 @@
 /** Scales as they are: one f32 a block. */
-import { addInto, Graph, makePart, ScaleCodec, type ScaleFormat } from "@graft/core"
+import { addInto, Graph, makePart, ScaleCodec, type ScaleFormat, sizeOf } from "@graft/core"
 import { Effect, Layer } from "effect"
+import { FourBitError } from "./FourBitError.ts"
 
 export const plainScales: ScaleFormat = {
   name: "f32",
@@ -13,12 +14,19 @@ export const plainScales: ScaleFormat = {
   },
   adopt: (file, path, count, scope) => {
     const absmax = file.get(`${path}.absmax`)
-    if (absmax === undefined || absmax.dtype !== "f32" || absmax.shape.reduce((a, b) => a * b, 1) !== count)
-      return undefined
+    if (file.get(`${path}.nested_absmax`) !== undefined) return undefined
+    if (absmax?.dtype !== "f32" || sizeOf(absmax.shape) !== count) {
+      const found = absmax === undefined ? "missing" : `${absmax.dtype} [${absmax.shape}]`
+      throw new FourBitError({ path: `${path}.absmax`, problem: `is ${found}, wanted f32 [${count}]` })
+    }
     const kept = scope.tensor([count], `${path}.absmax`, "f32", "weights")
     scope.queue.uploadSource(kept, { ...absmax, shape: [count] })
     return [kept]
   },
+  save: ([absmax], path) => [
+    [{ name: `${path}.absmax`, dtype: "f32", shape: [absmax!.byteLength / 4], read: () => absmax! }],
+    {}
+  ],
   at: ([absmax], index) => absmax![index]!
 }
 

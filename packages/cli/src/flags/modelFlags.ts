@@ -37,6 +37,12 @@ export const backendFlags = {
 }
 export type BackendInput = Command.Command.Config.Infer<typeof backendFlags>
 
+export const skip = maybe(
+  Flag.String("skip").pipe(
+    Flag.withMetavar("NAMES"),
+    Flag.withDescription("linears that stay unquantised, by name or suffix, with commas")
+  )
+)
 /** How the frozen weights of the layers' linears are kept. A checkpoint that is quantised already needs none of these. */
 export const storageFlags = {
   quantize: maybe(
@@ -50,11 +56,6 @@ export const storageFlags = {
   blockSize: maybe(
     positiveInt("block-size").pipe(Flag.withDescription("weights that share a scale: 32, 64, 128, … 4096 (default 64)"))
   ),
-  skip: maybe(
-    Flag.String("skip").pipe(
-      Flag.withMetavar("NAMES"),
-      Flag.withDescription("linears that stay unquantised, by name or suffix, with commas")
-    )
-  )
+  skip
 }
 export type StorageInput = Command.Command.Config.Infer<typeof storageFlags>

@@ -80,7 +80,7 @@ const contradictions = (
 }
 
 /** Files that a model folder needs besides its weights. */
-const BESIDE = [
+export const BESIDE = [
   "generation_config.json",
   "tokenizer.json",
   "tokenizer_config.json",

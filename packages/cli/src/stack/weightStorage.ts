@@ -2,7 +2,7 @@
 import { type ActivationDType, Dense } from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
 import { describeLlama, LlamaLoader, type OpenedModel } from "@graft/llama-loader"
-import { blockSizes, Fp4, Nf4, PlainScales } from "@graft/nf4-quant"
+import { type BlockSize, blockSizes, Fp4, Nf4, PlainScales } from "@graft/nf4-quant"
 import { Effect, Layer } from "effect"
 import type { StorageInput } from "../flags/modelFlags.ts"
 import { InvalidInput } from "../problems.ts"
@@ -23,7 +23,7 @@ const denseDtype = (model: OpenedModel, compute: ActivationDType): "source" | "b
 interface FourBits {
   readonly codec: "nf4" | "fp4"
   readonly doubleQuant: boolean
-  readonly blockSize: (typeof blockSizes)[number]
+  readonly blockSize: BlockSize
   /** Linears that stay dense. */
   readonly skip: ReadonlyArray<string>
 }
@@ -83,14 +83,33 @@ const fourBits = (
           `${without.join(", ")} ${without.length === 1 ? "has" : "have"} no effect without --quantize; add --quantize nf4, or leave out what needs it`
         )
   }
-  const size = blockSizes.find((known) => known === (blockSize ?? 64))
-  if (size === undefined) return invalid(`--block-size is ${blockSize}; expected one of ${blockSizes.join(", ")}`)
-  const skipped = (skip ?? "").split(",").flatMap((name) => (name.trim() === "" ? [] : [name.trim()]))
-  const { linears } = describeLlama(model.config, model.path)
-  const nowhere = skipped.find((name) => !linears.some(({ path }) => path === name || path.endsWith(`.${name}`)))
-  if (nowhere !== undefined) {
-    const names = [...new Set(linears.map(({ path }) => path.slice(path.lastIndexOf(".") + 1)))]
-    return invalid(`--skip: no linear of ${model.path} is called ${nowhere}; there are ${names.join(", ")}`)
-  }
-  return Effect.succeed({ codec: quantize, doubleQuant, blockSize: size, skip: skipped })
+  return Effect.gen(function* () {
+    const size = yield* blockSizeOfFlag(blockSize ?? 64)
+    return { codec: quantize, doubleQuant, blockSize: size, skip: yield* skippedOf(model, skip) }
+  })
 }
+
+export const blockSizeOfFlag = (given: number): Effect.Effect<BlockSize, InvalidInput> => {
+  const size = blockSizes.find((known) => known === given)
+  return size === undefined
+    ? Effect.fail(new InvalidInput({ message: `--block-size is ${given}; expected one of ${blockSizes.join(", ")}` }))
+    : Effect.succeed(size)
+}
+
+/** The names of `--skip`, each of which some linear of the model has. */
+export const skippedOf = (
+  model: OpenedModel,
+  given: string | undefined
+): Effect.Effect<ReadonlyArray<string>, InvalidInput> => {
+  const skipped = (given ?? "").split(",").flatMap((name) => (name.trim() === "" ? [] : [name.trim()]))
+  const { linears } = describeLlama(model.config, model.path)
+  const nowhere = skipped.find((name) => !linears.some(({ path }) => isNamed(path, name)))
+  if (nowhere === undefined) return Effect.succeed(skipped)
+  const names = [...new Set(linears.map(({ path }) => path.slice(path.lastIndexOf(".") + 1)))]
+  return Effect.fail(
+    new InvalidInput({
+      message: `--skip: no linear of ${model.path} is called ${nowhere}; there are ${names.join(", ")}`
+    })
+  )
+}
+export const isNamed = (path: string, name: string): boolean => path === name || path.endsWith(`.${name}`)
