@@ -6,12 +6,13 @@
 const printable = (byte: number): boolean =>
   (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff)
 
-const byteOf: ReadonlyMap<string, number> = (() => {
-  const map = new Map<string, number>()
+/** By byte. */
+export const byteTexts: ReadonlyArray<string> = (() => {
   let next = 0x100
-  for (let byte = 0; byte < 256; byte++) map.set(String.fromCharCode(printable(byte) ? byte : next++), byte)
-  return map
+  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(printable(byte) ? byte : next++))
 })()
+
+const byteOf: ReadonlyMap<string, number> = new Map(byteTexts.map((text, byte) => [text, byte]))
 
 const encoder = new TextEncoder()
 

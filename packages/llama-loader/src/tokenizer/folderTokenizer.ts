@@ -1,11 +1,12 @@
 /**
- * The tokenizer of a Hugging Face folder: tokenizer.json, run by @huggingface/tokenizers, with what tokenizer_config.json and
+ * The tokenizer of a Hugging Face folder: tokenizer.json, run by @huggingface/tokenizers (or, where it is byte-level BPE, by a faster encoder of equal ids), with what tokenizer_config.json and
  * special_tokens_map.json add. Decoding is our own, from the bytes of each token, so that generated text can be shown as it
  * comes.
  */
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers"
 import { Schema } from "effect"
 import { byteLevelBytes } from "./byteLevel.ts"
+import { byteLevelEncoder } from "./byteLevelEncoder.ts"
 import { endsOfTurn } from "./endsOfTurn.ts"
 import { makeTokenizer, type Tokenizer, TokenizerError } from "./Tokenizer.ts"
 
@@ -73,13 +74,16 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
     extra.push({ ...token, id: Number(id) })
   }
   const raw = tokenizer as Readonly<Record<string, unknown>> // an object: it has been decoded
-  const library = attempt("", () => {
-    const defaults = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null }
-    return new HuggingFaceTokenizer(
-      { ...defaults, ...raw, added_tokens: [...((raw["added_tokens"] as ReadonlyArray<unknown>) ?? []), ...extra] },
-      {}
-    )
-  })
+  const whole = {
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    ...raw,
+    added_tokens: [...((raw["added_tokens"] as ReadonlyArray<unknown>) ?? []), ...extra]
+  }
+  const library = attempt("", () => new HuggingFaceTokenizer(whole, {}))
+  const fast = attempt("", () => byteLevelEncoder(whole))
 
   const texts: Array<string> = []
   for (const [token, id] of Object.entries(json.model.vocab)) texts[id] = token
@@ -96,7 +100,10 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
   const kinds = [json.decoder?.type, ...(json.decoder?.decoders ?? []).map((decoder) => decoder.type)]
   const bytesOf = pieceReader(kinds, fail)
   const run = (text: string, addSpecial: boolean): Array<number> => {
-    const ids: Array<number> = attempt("", () => library.encode(text, { add_special_tokens: addSpecial }).ids)
+    const ids: Array<number> =
+      fast !== undefined && !addSpecial
+        ? fast(text)
+        : attempt("", () => library.encode(text, { add_special_tokens: addSpecial }).ids)
     const unknown = ids.findIndex((id) => texts[id] === undefined)
     return unknown < 0
       ? ids

@@ -6,6 +6,7 @@
 import type { GgufFile, GgufValue } from "@graft/gguf"
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers"
 import { byteLevelBytes } from "./byteLevel.ts"
+import { byteLevelEncoder } from "./byteLevelEncoder.ts"
 import { endsOfTurn } from "./endsOfTurn.ts"
 import { preTokenizers } from "./preTokenizers.ts"
 import { sentencePieceTokenizer } from "./sentencePiece.ts"
@@ -105,33 +106,28 @@ const byteLevel = (vocabulary: GgufVocabulary, get: Get, fail: Fail): Tokenizer 
     behavior: "Isolated",
     invert: false
   })
-  const library = new HuggingFaceTokenizer(
-    {
-      added_tokens: [...named].map(([content, id]) => ({ id, content, special: true, normalized: false })),
-      normalizer: null,
-      pre_tokenizer: {
-        type: "Sequence",
-        pretokenizers: [
-          ...words.expressions.map(split),
-          { type: "ByteLevel", add_prefix_space: false, use_regex: false }
-        ]
-      },
-      post_processor: null,
-      decoder: null,
-      model: {
-        type: "BPE",
-        vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-        // A token may begin with a space, but none is only that.
-        merges: merges.map((merge) => {
-          const at = merge.indexOf(" ", 1)
-          return [merge.slice(0, at), merge.slice(at + 1)]
-        }),
-        unk_token: null,
-        ignore_merges: words.ignoreMerges
-      }
+  const json = {
+    added_tokens: [...named].map(([content, id]) => ({ id, content, special: true, normalized: false })),
+    normalizer: null,
+    pre_tokenizer: {
+      type: "Sequence",
+      pretokenizers: [...words.expressions.map(split), { type: "ByteLevel", add_prefix_space: false, use_regex: false }]
     },
-    {}
-  )
+    post_processor: null,
+    decoder: null,
+    model: {
+      type: "BPE",
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      // A token may begin with a space, but none is only that.
+      merges: merges.map((merge) => {
+        const at = merge.indexOf(" ", 1)
+        return [merge.slice(0, at), merge.slice(at + 1)]
+      }),
+      unk_token: null,
+      ignore_merges: words.ignoreMerges
+    }
+  }
+  const encode = byteLevelEncoder(json) ?? libraryEncoder(json)
   const before = (flag("add_bos_token") ?? words.addBos) && bosId !== undefined ? [bosId] : []
   const after = (flag("add_eos_token") ?? false) && eosId !== undefined ? [eosId] : []
   return makeTokenizer({
@@ -139,10 +135,15 @@ const byteLevel = (vocabulary: GgufVocabulary, get: Get, fail: Fail): Tokenizer 
     pieces: tokens.map((token, id) => (kinds[id] === 1 ? byteLevelBytes(token) : utf8.encode(token))),
     spacePrefix: false,
     encode: (text, { addSpecial }) => {
-      const { ids } = library.encode(text, { add_special_tokens: false })
+      const ids = encode(text)
       return addSpecial ? [...before, ...ids, ...after] : ids
     }
   })
+}
+
+const libraryEncoder = (json: object): ((text: string) => Array<number>) => {
+  const library = new HuggingFaceTokenizer(json, {})
+  return (text) => library.encode(text, { add_special_tokens: false }).ids
 }
 
 const sentencePiece = (vocabulary: GgufVocabulary, get: Get, fail: Fail): Tokenizer => {

@@ -1,0 +1,167 @@
+/**
+ * A fast encoder for byte-level BPE: cuts a text into words by the expressions of tokenizer.json, and looks each word up, since
+ * a text has few different ones; only new words are merged. Ids are those of @huggingface/tokenizers, whose own expressions
+ * are used. What a tokenizer.json asks for beyond this (other normalisers, white space taken from beside a token, suffixes)
+ * is left to the library.
+ */
+import * as library from "@huggingface/tokenizers"
+import { Schema } from "effect"
+import { byteTexts } from "./byteLevel.ts"
+import { byteMerges, MAX_ID, mergeBytes, mergePair } from "./byteMerging.ts"
+import { splitSpecials } from "./splitSpecials.ts"
+
+const absent = Schema.optionalKey(Schema.Null)
+const off = Schema.optionalKey(Schema.NullOr(Schema.Literal(false)))
+const maybeEmpty = Schema.optionalKey(Schema.NullOr(Schema.Literal("")))
+
+const Split = Schema.Struct({
+  type: Schema.Literal("Split"),
+  pattern: Schema.Struct({ Regex: Schema.String }),
+  behavior: Schema.Literal("Isolated"),
+  invert: off
+})
+const Digits = Schema.Struct({ type: Schema.Literal("Digits"), individual_digits: Schema.Boolean })
+const ByteLevel = Schema.Struct({
+  type: Schema.Literal("ByteLevel"),
+  add_prefix_space: Schema.Literal(false),
+  use_regex: Schema.optionalKey(Schema.Boolean)
+})
+const Stage = Schema.Union([Split, Digits, ByteLevel])
+
+/** Its declarations name these classes in files that TypeScript does not find, for want of their endings. */
+const { ByteLevelPreTokenizer, DigitsPreTokenizer, SplitPreTokenizer } = library as unknown as {
+  readonly ByteLevelPreTokenizer: new (config: object) => { readonly pattern: RegExp }
+  readonly DigitsPreTokenizer: new (config: object) => { readonly pattern: RegExp }
+  readonly SplitPreTokenizer: new (config: object) => { readonly pattern: RegExp | null }
+}
+
+/** The tokenizers that this encoder does. Keys that it does not name change no ids. */
+const Encodable = Schema.Struct({
+  normalizer: Schema.optionalKey(Schema.NullOr(Schema.Struct({ type: Schema.Literal("NFC") }))),
+  pre_tokenizer: Schema.Union([
+    ByteLevel,
+    Schema.Struct({ type: Schema.Literal("Sequence"), pretokenizers: Schema.NonEmptyArray(Stage) })
+  ]),
+  added_tokens: Schema.Array(
+    Schema.Struct({
+      id: Schema.Int,
+      content: Schema.NonEmptyString,
+      lstrip: off,
+      rstrip: off,
+      normalized: Schema.optionalKey(Schema.Boolean)
+    })
+  ),
+  model: Schema.Struct({
+    type: Schema.Literal("BPE"),
+    vocab: Schema.Record(Schema.String, Schema.Int),
+    merges: Schema.Array(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
+    unk_token: absent,
+    continuing_subword_prefix: maybeEmpty,
+    continuing_subword_suffix: absent,
+    end_of_word_suffix: maybeEmpty,
+    byte_fallback: off,
+    ignore_merges: Schema.optionalKey(Schema.NullOr(Schema.Boolean))
+  })
+})
+const isEncodable = Schema.is(Encodable)
+
+/** Words remembered, of at most so many characters: some 20 MB when full. */
+const REMEMBERED = 100_000
+const LONGEST = 48
+
+type Encode = (text: string) => Array<number>
+
+/** `undefined` where the tokenizer asks for more than this encoder does. `json` is a tokenizer.json. */
+export const byteLevelEncoder = (json: unknown): Encode | undefined => {
+  if (!isEncodable(json)) return undefined
+  const { normalizer, pre_tokenizer, added_tokens, model } = json
+  const normalizes = normalizer?.type === "NFC"
+  if (normalizes && added_tokens.some((token) => token.normalized !== false)) return undefined
+  const stages = pre_tokenizer.type === "Sequence" ? pre_tokenizer.pretokenizers : [pre_tokenizer]
+  // The bytes' alphabet must come last: an expression after it would see that, not the text.
+  if (stages.findIndex(({ type }) => type === "ByteLevel") !== stages.length - 1) return undefined
+
+  const idOf = new Map(Object.entries(model.vocab))
+  for (const { id, content } of added_tokens) idOf.set(content, id)
+  for (const id of idOf.values()) if (!(id >= 0 && id < MAX_ID)) return undefined
+  const pairs: Array<readonly [string, string]> = []
+  for (const merge of model.merges) {
+    const pair = mergePair(merge)
+    if (pair === undefined) return undefined
+    pairs.push(pair)
+  }
+  const merges = byteMerges(idOf, byteTexts, pairs)
+  if (merges === undefined) return undefined
+
+  const utf8 = new TextEncoder()
+  const mergeWord = (word: string): number | ReadonlyArray<number> => {
+    const bytes = utf8.encode(word)
+    const whole =
+      model.ignore_merges === true ? idOf.get(Array.from(bytes, (byte) => byteTexts[byte]).join("")) : undefined
+    const ids = whole === undefined ? mergeBytes(merges, bytes) : [whole]
+    return ids.length === 1 ? ids[0]! : ids
+  }
+  const remembered = new Map<string, number | ReadonlyArray<number>>()
+  const add = (word: string, into: Array<number>): void => {
+    let ids = remembered.get(word)
+    if (ids === undefined) {
+      ids = mergeWord(word)
+      if (word.length <= LONGEST) {
+        if (remembered.size >= REMEMBERED) remembered.clear()
+        remembered.set(word, ids)
+      }
+    }
+    if (typeof ids === "number") into.push(ids)
+    else for (const id of ids) into.push(id)
+  }
+  const cuts = stages.flatMap(cutOf)
+  const cut = (text: string, stage: number, into: Array<number>): void => {
+    if (stage === cuts.length) return add(text, into)
+    for (const piece of cuts[stage]!(text)) {
+      if (stage + 1 === cuts.length) add(piece, into)
+      else cut(piece, stage + 1, into)
+    }
+  }
+  const named = splitSpecials(new Map(added_tokens.map(({ id, content }) => [content, id])))
+  return (text) => {
+    const ids: Array<number> = []
+    for (const part of named(text)) {
+      if (typeof part === "number") ids.push(part)
+      else if (part !== "") cut(normalizes ? part.normalize("NFC") : part, 0, ids)
+    }
+    return ids
+  }
+}
+
+type Cut = (text: string) => ReadonlyArray<string>
+
+/** As the library cuts: digits and the words of byte-level BPE are what matches, a split keeps what lies between too. */
+const cutOf = (stage: typeof Stage.Type): ReadonlyArray<Cut> => {
+  if (stage.type === "Digits") {
+    const { pattern } = new DigitsPreTokenizer(stage)
+    return [(text) => text.match(pattern) ?? []]
+  }
+  if (stage.type === "ByteLevel") {
+    if (stage.use_regex === false) return []
+    const { pattern } = new ByteLevelPreTokenizer(stage)
+    return [(text) => text.match(pattern) ?? []]
+  }
+  const { pattern } = new SplitPreTokenizer({ ...stage, invert: false })
+  return [(text) => (pattern === null ? [] : withGaps(text, pattern))]
+}
+
+const withGaps = (text: string, pattern: RegExp): ReadonlyArray<string> => {
+  const matches: ReadonlyArray<string> = text.match(pattern) ?? []
+  if (matches.reduce((length, match) => length + match.length, 0) === text.length) {
+    return matches.includes("") ? matches.filter((match) => match !== "") : matches
+  }
+  const pieces: Array<string> = []
+  let done = 0
+  for (const match of text.matchAll(pattern)) {
+    if (done < match.index) pieces.push(text.slice(done, match.index))
+    if (match[0] !== "") pieces.push(match[0])
+    done = match.index + match[0].length
+  }
+  if (done < text.length) pieces.push(text.slice(done))
+  return pieces
+}
