@@ -14,6 +14,7 @@ import {
 import { Effect, Layer, Schema } from "effect"
 import { CpuQueue } from "./CpuQueue.ts"
 import { loadNative, type NativeInfo } from "./native.ts"
+import type { Profile } from "./Profile.ts"
 
 const CpuOptions = Schema.Struct({
   /** Worker threads; left out: the cores that affinity and control group allow. */
@@ -37,7 +38,11 @@ export const cpuLimits = (info: NativeInfo, threads: number): Limits => ({
 })
 
 export const Cpu = {
-  layer: (options: typeof CpuOptions.Encoded = {}): Layer.Layer<Backend | Kernels, BadOptions | NativeUnavailable> =>
+  /** `profile` is told of every command of every queue that is opened. */
+  layer: (
+    options: typeof CpuOptions.Encoded = {},
+    profile?: Profile
+  ): Layer.Layer<Backend | Kernels, BadOptions | NativeUnavailable> =>
     Layer.merge(
       Layer.effect(
         Backend,
@@ -70,7 +75,12 @@ export const Cpu = {
                       )
                     : Effect.sync(
                         () =>
-                          new CpuQueue(native, arenaBytes, limits, { threads, isa, record: decoded.record === true })
+                          new CpuQueue(native, arenaBytes, limits, {
+                            threads,
+                            isa,
+                            record: decoded.record === true,
+                            ...(profile === undefined ? {} : { profile })
+                          })
                       )
                 }),
                 (queue) => Effect.promise(() => queue.close())

@@ -19,6 +19,7 @@ import {
   type Tensor
 } from "@graft/core"
 import type { Native, NativeFault, NativeHandle } from "./native.ts"
+import type { Profile } from "./Profile.ts"
 
 export const dtypeCodes: Readonly<Record<DType, number>> = { f32: 0, bf16: 1, f16: 2, i32: 3, i8: 4, u8: 5 }
 
@@ -30,12 +31,16 @@ export interface CpuQueueOptions {
   readonly isa: string
   /** Keep a hash of each op's outputs. */
   readonly record?: boolean
+  /** Is told of each command and when it ran. */
+  readonly profile?: Profile
 }
 
 export class CpuQueue extends Queue {
   readonly #native: Native
   readonly #handle: NativeHandle
   readonly #isa: string
+  readonly #profile: Profile | undefined
+  readonly #endProfile: (() => void) | undefined
   readonly #ids = new Map<Kernel<never>, number>()
   /** Commands whose body runs in JavaScript, until their turn has come. */
   readonly #host = new Map<number, Command>()
@@ -53,6 +58,9 @@ export class CpuQueue extends Queue {
       onHost: (token, run) => this.#runHost(token, run)
     })
     if (options.record === true) native.record(this.#handle, true)
+    this.#profile = options.profile
+    if (this.#profile !== undefined) native.time(this.#handle, true)
+    this.#endProfile = this.#profile?.attach(() => new Float64Array(native.times(this.#handle)))
   }
 
   /** Absent where it was not built: then the reference bodies run. */
@@ -70,6 +78,7 @@ export class CpuQueue extends Queue {
       id = this.#native.kernel(kernel.name, kernel.fields, kernel.outputs, this.#isa)
       this.#ids.set(kernel, id)
     }
+    this.#profile?.enqueued(this.progress.submitted, command, this.origin, id >= 0 ? this.#isa : "reference")
     const length = this.#encode(id, command)
     if (id >= 0) this.#native.enqueue(this.#handle, this.#numbers, length)
     else {
@@ -114,8 +123,11 @@ export class CpuQueue extends Queue {
   #view = ({ arena }: Cell, offset: number, bytes: number): Uint8Array =>
     bytes === 0 ? new Uint8Array(0) : new Uint8Array(this.#native.view(this.#handle, arena, offset, bytes))
 
-  protected copyIn({ cell, byteOffset }: Operand, bytes: () => Uint8Array): void {
-    this.#native.upload(this.#handle, cell.arena, byteOffset, bytes())
+  protected copyIn(operand: Operand, bytes: () => Uint8Array): void {
+    const { cell, byteOffset } = operand
+    const values = bytes()
+    this.#profile?.uploaded(operand, values)
+    this.#native.upload(this.#handle, cell.arena, byteOffset, values)
   }
   override uploadSource(t: Tensor, source: SourceTensor): void {
     const { file } = source
@@ -144,8 +156,12 @@ export class CpuQueue extends Queue {
       this.#native.atomicEnd(this.#handle)
     }
   }
-  close(): Promise<void> {
-    return this.#native.close(this.#handle)
+  async close(): Promise<void> {
+    if (this.#endProfile !== undefined) {
+      await this.idle().catch(() => {}) // a fault: what ran before it counts
+      this.#endProfile()
+    }
+    await this.#native.close(this.#handle)
   }
   get progress() {
     const [submitted, completed] = this.#native.progress(this.#handle)

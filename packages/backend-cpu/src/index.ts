@@ -2,3 +2,5 @@
 export * from "./Cpu.ts"
 export * from "./CpuQueue.ts"
 export * from "./native.ts"
+export * from "./Profile.ts"
+export * from "./workOf.ts"

@@ -98,6 +98,10 @@ export interface Native {
   record(handle: NativeHandle, on: boolean): void
   /** Takes what was recorded since the last call: op and a 64-bit hash of its outputs in hexadecimal, in order. */
   flight(handle: NativeHandle): ReadonlyArray<readonly [op: string, hash: string]>
+  /** Turns the timing of commands on or off, at once. */
+  time(handle: NativeHandle, on: boolean): void
+  /** Takes what was timed since the last call: f64 (number of the command, begin, end), nanoseconds of one clock. */
+  times(handle: NativeHandle): ArrayBuffer
   /** Runs what is queued, then joins the threads and frees the memory. Nothing can be enqueued from now on. */
   close(handle: NativeHandle): Promise<void>
   /** Adds the kernels and panel sources of a shared library (native/include/graft/plugin.h). */

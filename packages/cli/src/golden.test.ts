@@ -136,7 +136,12 @@ const gradientsOf = (set: GoldenSet, backend: string, adapter: string): Promise<
         Layer.provideMerge(LlamaLoader.layer(set.at("tiny-llama"))),
         Layer.provide(Dense.layer),
         Layer.provideMerge(
-          backendLayer({ backend: backend === "cpu" ? "cpu" : "reference", threads: undefined, isa: undefined })
+          backendLayer({
+            backend: backend === "cpu" ? "cpu" : "reference",
+            threads: undefined,
+            isa: undefined,
+            fused: "on"
+          })
         )
       )
     ),

@@ -70,6 +70,8 @@ export const oneArena = (device: string, alignment = 64): Limits => ({
 export abstract class Queue {
   readonly limits: Limits
   readonly allocator: Allocator
+  /** What enqueues now, for profiles: an op of the tape, or a name that its caller gives. */
+  origin = ""
   #muted = false
   constructor(capacities: ReadonlyArray<number>, limits: Limits) {
     this.limits = limits

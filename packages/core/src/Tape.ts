@@ -85,6 +85,7 @@ export class Graph implements Disposable {
 
   record<A extends ReadonlyArray<unknown>, S>(name: string, p: Primitive<A, S>, args: A): Tensor {
     const inputs = tensorsIn(args)
+    this.queue.origin = name
     const { out, saved } = this.forward(() => p.forward(this, ...args))
     const kept = tensorsIn(saved)
     const captured = kept.find((t) => this.needs(t) && !inputs.includes(t))
@@ -171,6 +172,7 @@ export class Graph implements Disposable {
     for (let node = this.#tape.pop(); node !== undefined; node = this.#tape.pop()) {
       const d = node.out === undefined ? undefined : gradients.get(node.out)
       if (d !== undefined) passed.delete(d) // its new owner is this node
+      this.queue.origin = `${node.name} backward`
       node.backward(d, into)
       if (d !== undefined && d !== dy && !passed.has(d)) this.#root.free(d)
       for (const t of node.held) this.#release(t)

@@ -1,8 +1,15 @@
 /** Fused pairs as one layer over a backend. Leaving it out leaves the composed ops, with equal results. */
-import { Kernels } from "@graft/core"
+import { Kernels, type Override } from "@graft/core"
 import type { Layer } from "effect"
 import { fusedLoraLinear } from "./fusedLoraLinear.ts"
 
-export const FusedKernels: { readonly layer: Layer.Layer<Kernels, never, Kernels> } = {
-  layer: Kernels.override("fused-kernels", fusedLoraLinear)
+const pairs: ReadonlyArray<Override> = [fusedLoraLinear]
+
+export const FusedKernels = {
+  /** The ops that have a fused pair. */
+  ops: pairs.map(({ op }) => op),
+  layer: Kernels.override("fused-kernels", ...pairs) as Layer.Layer<Kernels, never, Kernels>,
+  /** Some of them, by the op's name. */
+  layerOf: (ops: ReadonlyArray<string>): Layer.Layer<Kernels, never, Kernels> =>
+    Kernels.override(`fused-kernels (${ops.join(", ")})`, ...pairs.filter(({ op }) => ops.includes(op)))
 }

@@ -116,6 +116,7 @@ export function* makeSession(queue: Queue, recipe: Recipe): Generator<Loaded, Se
     optimizer,
     residency: alwaysResident,
     step: (step, micro, learningRate, report) => {
+      queue.origin = "batch"
       using inStep = new Scope(queue, "activations")
       const [loss, one, tokens] = ["loss", "one", "tokens"].map((name) => inStep.tensor([1], name)) as [
         Tensor,
@@ -135,6 +136,7 @@ export function* makeSession(queue: Queue, recipe: Recipe): Generator<Loaded, Se
         g.backward(part, one, sink.leaf)
         sink.finish()
       }
+      queue.origin = "optimiser"
       recipe.allReduce(queue, [...ranges.map((r) => r.gradients), tokens, loss])
       queue.enqueue(fill, [partials], { value: 0 })
       for (const [slot, range] of ranges.entries()) queue.enqueue(sumSquares, [partials, range.gradients], { slot })

@@ -29,6 +29,11 @@ export const backendFlags = {
       Flag.withDescription("a lower instruction set than the machine's best; `graft doctor` lists them")
     )
   ),
+  fused: Flag.String("fused").pipe(
+    Flag.withMetavar("OPS"),
+    Flag.withDefault("on"),
+    Flag.withDescription("fused ops: on, off, or names with commas; results do not depend on it (default on)")
+  ),
   compute: maybe(
     Flag.Literals("compute", ["f32", "bf16"]).pipe(
       Flag.withDescription("numbers to multiply in (default: bf16 where the machine multiplies it, else f32)")

@@ -122,6 +122,7 @@ export const trainFlags = {
     Flag.withDefault(0),
     described("steps between checkpoints; 0: only at the end (default 0)")
   ),
+  profile: off("profile", "a table of where the steps' time goes, and --out/trace.json for ui.perfetto.dev"),
   resume: off("resume", "go on from the checkpoint in --out; the result is that of a run never stopped"),
   ...storageFlags,
   ...backendFlags,

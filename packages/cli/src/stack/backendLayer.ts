@@ -1,24 +1,44 @@
 /** The device of `--backend`, with its kernels. */
-import { Cpu } from "@graft/backend-cpu"
+import { Cpu, type Profile } from "@graft/backend-cpu"
 import { Reference } from "@graft/core"
 import { FusedKernels } from "@graft/fused-kernels"
 import { Layer } from "effect"
 import type { BackendInput } from "../flags/modelFlags.ts"
 import { InvalidInput } from "../problems.ts"
 
-export const backendLayer = ({ backend, threads, isa }: Pick<BackendInput, "backend" | "threads" | "isa">) => {
+const refused = (message: string) => Layer.effectContext(new InvalidInput({ message }))
+
+/** `on`, `off`, or names of ops: the layer over a device that replaces them, or what is wrong. */
+const fusedLayer = (wanted: string) => {
+  const known = FusedKernels.ops
+  if (wanted === "on") return FusedKernels.layer
+  if (wanted === "off") return undefined
+  const names = wanted.split(",").map((name) => name.trim())
+  const unknown = names.find((name) => !known.includes(name))
+  return unknown === undefined
+    ? FusedKernels.layerOf(names)
+    : refused(`--fused: there is no fused ${unknown}; expected on, off, or some of ${known.join(", ")}`)
+}
+
+export const backendLayer = (
+  { backend, threads, isa, fused }: Pick<BackendInput, "backend" | "threads" | "isa" | "fused">,
+  profile?: Profile
+) => {
   if (backend === "reference") {
-    const extra = threads !== undefined ? "--threads" : isa !== undefined ? "--isa" : undefined
+    const extra =
+      threads !== undefined
+        ? "--threads"
+        : isa !== undefined
+          ? "--isa"
+          : profile !== undefined
+            ? "--profile"
+            : undefined
     return extra === undefined
       ? Reference.layer
-      : Layer.effectContext(
-          new InvalidInput({
-            message: `${extra} has no effect on the reference backend, which has one thread; leave it out`
-          })
-        )
+      : refused(`${extra} has no effect on the reference backend, which has one thread; leave it out`)
   }
   const options = { ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }) }
-  const cpu = Cpu.layer(options).pipe(
+  const cpu = Cpu.layer(options, profile).pipe(
     Layer.catchTag("NativeUnavailable", (e) =>
       Layer.effectContext(
         new InvalidInput({
@@ -27,5 +47,6 @@ export const backendLayer = ({ backend, threads, isa }: Pick<BackendInput, "back
       )
     )
   )
-  return FusedKernels.layer.pipe(Layer.provideMerge(cpu))
+  const overrides = fusedLayer(fused)
+  return overrides === undefined ? cpu : overrides.pipe(Layer.provideMerge(cpu))
 }

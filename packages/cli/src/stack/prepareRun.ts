@@ -2,6 +2,7 @@
  * From flags to a stack: the device is looked at, the model opened, the adapter checked against it, the rows read; then
  * the layers stand, and the trainer's plan and run are functions of them. No weight is read here.
  */
+import type { Profile } from "@graft/backend-cpu"
 import { AdamW, Backend } from "@graft/core"
 import { openModel } from "@graft/llama-loader"
 import { prepareData, Sft } from "@graft/sft"
@@ -13,9 +14,9 @@ import { backendLayer } from "./backendLayer.ts"
 import { dataModelOf, templateOf } from "./textOfModel.ts"
 import { computeOf, loaderLayer } from "./weightStorage.ts"
 
-/** `store`: where the run is kept; a plan has none. */
-export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string) {
-  const device = backendLayer(input)
+/** `store`: where the run is kept; a plan has none. `profile` is told of what the device runs. */
+export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string, profile?: Profile) {
+  const device = backendLayer(input, profile)
   const model = yield* openModel(input.model)
   const adapter = yield* adapterLayer(input, model)
   // A typing mistake in a target should not have to wait for a million rows.

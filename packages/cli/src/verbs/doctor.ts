@@ -8,6 +8,7 @@ import { bytes } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { table } from "../show/table.ts"
 import { type GemmShape, measureGemm } from "../stack/measureGemm.ts"
+import { peakKind } from "../stack/peakKind.ts"
 import { version } from "../version.ts"
 
 /** A row of a 7-billion Llama's attention and of its MLP, 512 tokens. */
@@ -57,13 +58,6 @@ export const doctor = Effect.fnUntraced(function* (input: DoctorInput) {
   screen.event({ event: "Machine", ...facts, backends })
   if (native !== undefined && !input.quick) yield* measure(screen, native, input)
 })
-
-/** The kind of peak of an instruction set: `f32.avx512` serves avx512bf16 too. */
-const peakKind = (native: Native, format: "f32" | "bf16", isa: string): string | undefined =>
-  native
-    .info()
-    .peaks.filter((kind) => kind.startsWith(`${format}.`) && isa.startsWith(kind.slice(format.length + 1)))
-    .sort((a, b) => b.length - a.length)[0]
 
 const gflops = (perSecond: number): string => (perSecond / 1e9).toFixed(1)
 

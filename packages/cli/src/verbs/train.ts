@@ -1,12 +1,14 @@
 /** `graft train`: a run, told as it goes, kept in a folder, ended gently by Ctrl-C. */
 import { existsSync } from "node:fs"
 import { join } from "node:path"
+import { Profile } from "@graft/backend-cpu"
 import { Adapter, Backend, ModelLoader, Trainer } from "@graft/core"
 import { Effect, Stream } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { Stopped } from "../problems.ts"
 import { Stopping } from "../Stopping.ts"
 import { showData, showModel } from "../show/findings.ts"
+import { showProfile } from "../show/profileTable.ts"
 import { duration } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { trainReporter } from "../show/trainEvents.ts"
@@ -21,17 +23,24 @@ export const train = Effect.fnUntraced(function* (input: TrainInput) {
   const screen = makeScreen(input.json)
   const out = input.out ?? DEFAULT_OUT
   yield* requireWritable(out)
-  const { model, data, steps, stack } = yield* prepareRun(input, out)
+  const profile = input.profile ? new Profile() : undefined
+  const { model, data, steps, stack } = yield* prepareRun(input, out, profile)
   showModel(screen, model)
   showData(screen, data.report)
   const earlier = existsSync(join(out, "state"))
   if (earlier && !input.resume)
     screen.say(`${screen.style.warning("note")}: this run replaces the one in ${out}; --resume goes on with it`)
   if (!earlier && input.resume) screen.say(`there is no checkpoint in ${out} to go on from: a new run begins`)
-  yield* Effect.provide(run(screen, input, out, steps), stack)
+  yield* Effect.provide(run(screen, input, out, steps, profile), stack)
 }, Effect.scoped)
 
-const run = Effect.fnUntraced(function* (screen: Screen, input: TrainInput, out: string, steps: number) {
+const run = Effect.fnUntraced(function* (
+  screen: Screen,
+  input: TrainInput,
+  out: string,
+  steps: number,
+  profile: Profile | undefined
+) {
   const [trainer, backend, model, adapter] = [yield* Trainer, yield* Backend, yield* ModelLoader, yield* Adapter]
   const wholeLoad = loadBytes(backend.limits, { load: model.load, adapter: adapter.plan })
   const report = trainReporter(screen, { steps, loadBytes: wholeLoad })
@@ -59,6 +68,8 @@ const run = Effect.fnUntraced(function* (screen: Screen, input: TrainInput, out:
       }
       if (event._tag === "Step") yield* metrics.add(event)
       report(event)
+      if (event._tag === "Done" && profile !== undefined)
+        yield* showProfile(screen, profile, input, join(out, "trace.json"))
     })
   )
   if (interrupted) {

@@ -1,0 +1,74 @@
+/** `--profile` and `--fused`: what ran is told, and what runs can be chosen without another result. */
+import assert from "node:assert/strict"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { test } from "node:test"
+import { backends, fixtures, graft, graftOk, jsonLines, root, temporaryFolder } from "./commandUnderTest.ts"
+import { profileOfSteps } from "./show/profileTable.ts"
+
+const folder = temporaryFolder()
+const base = [
+  ...["train", "--model", join(fixtures, "tiny-bpe"), "--data", join(root, "examples/data/jargon.jsonl")],
+  ...["--max-length", "32", "--batch-size", "4", "--steps", "3", "--compute", "f32"]
+]
+const TIMEOUT = { timeout: 120_000 }
+const native = { ...TIMEOUT, skip: !backends.includes("cpu") }
+
+test("steps are cut where the optimiser ends, and the first is left out", () => {
+  const at = (op: string, begin: number, flops = 0) => ({
+    ...{ op, kernel: "k", implementation: "avx2", shapes: "", flops, bytes: 8, enqueuedAt: 1000 * begin },
+    ...{ begin, end: begin + 1 }
+  })
+  const step = (from: number) => [at("batch", from), at("linear", from + 1, 6), at("optimiser", from + 3)]
+  const { rows, ...rest } = profileOfSteps([at("load", 0), ...step(10), ...step(20), ...step(24)])!
+  assert.deepEqual(rest, { steps: 2, seconds: 8, idleSeconds: 2, enqueueSeconds: 6 })
+  assert.deepEqual(
+    rows.map(({ op, calls, seconds, flops }) => ({ op, calls, seconds, flops })),
+    [
+      { op: "batch", calls: 2, seconds: 2, flops: 0 },
+      { op: "linear", calls: 2, seconds: 2, flops: 12 },
+      { op: "optimiser", calls: 2, seconds: 2, flops: 0 }
+    ]
+  )
+  assert.equal(profileOfSteps([at("load", 0)]), undefined)
+})
+
+test("--profile: a table by op, a trace, and the figures for machines", native, async () => {
+  const out = join(folder, "profiled")
+  const said = await graftOk(...base, "--out", out, "--profile")
+  assert.match(said, /op +kernel +runs as +calls +ms a step +GFLOP\/s +GB\/s +share/)
+  assert.match(said, /loraLinear \(fused\) backward +gemm +\w+ +[\d,]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ %/)
+  assert.match(said, /products and attention [\d.]+ %; all else [\d.]+ %.*enqueuing [\d.]+ %/)
+  const trace = JSON.parse(readFileSync(join(out, "trace.json"), "utf8")) as {
+    traceEvents: ReadonlyArray<{ name: string; ph: string; ts: number; dur: number; args: { op: string } }>
+  } // what traceOf writes; looked at below
+  assert.ok(trace.traceEvents.length > 100)
+  assert.ok(trace.traceEvents.every(({ ph, ts, dur }) => ph === "X" && ts >= 0 && dur >= 0))
+  assert.ok(
+    trace.traceEvents.some(({ name, args }) => name === "attentionBackward" && args.op === "attention backward")
+  )
+})
+
+test("--fused off, some, on: the plan says which runs, losses and gradients are the same", native, async () => {
+  const train = async (name: string, fused: string) => {
+    const out = join(folder, name)
+    const events = jsonLines(await graftOk(...base, "--out", out, "--fused", fused, "--json"))
+    const plan = events.find(({ event }) => event === "Plan")
+    const steps = jsonLines(readFileSync(join(out, "metrics.jsonl"), "utf8"))
+    return {
+      overrides: plan?.overrides,
+      numbers: steps.flatMap(({ loss, gradNorm }) => [Number(loss), Number(gradNorm)])
+    }
+  }
+  const [off, one, on] = [await train("off", "off"), await train("one", "loraLinear"), await train("on", "on")]
+  assert.deepEqual(off.overrides, [])
+  assert.deepEqual(one.overrides, [{ op: "loraLinear", implementation: "fused" }])
+  assert.ok(Array.isArray(on.overrides) && on.overrides.length >= 1)
+  assert.equal(off.numbers.length, 6)
+  for (const { numbers } of [one, on])
+    for (const [i, wanted] of off.numbers.entries())
+      assert.ok(Math.abs(numbers[i]! / wanted - 1) < 1e-4, `${numbers} ${off.numbers}`)
+  const { code, stderr } = await graft(...base, "--out", join(folder, "unknown"), "--fused", "linearr")
+  assert.equal(code, 1)
+  assert.match(stderr, /there is no fused linearr; expected on, off, or some of loraLinear/)
+})
