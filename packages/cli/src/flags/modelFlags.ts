@@ -40,7 +40,9 @@ export const backendFlags = {
     )
   )
 }
-export type BackendInput = Command.Command.Config.Infer<typeof backendFlags>
+type BackendValues = Command.Command.Config.Infer<typeof backendFlags>
+/** `fused` left out: on. */
+export type BackendInput = Omit<BackendValues, "fused"> & { readonly fused?: BackendValues["fused"] }
 
 export const skip = maybe(
   Flag.String("skip").pipe(

@@ -21,7 +21,7 @@ const fusedLayer = (wanted: string) => {
 }
 
 export const backendLayer = (
-  { backend, threads, isa, fused }: Pick<BackendInput, "backend" | "threads" | "isa" | "fused">,
+  { backend, threads, isa, fused = "on" }: Pick<BackendInput, "backend" | "threads" | "isa" | "fused">,
   profile?: Profile
 ) => {
   if (backend === "reference") {
