@@ -1,4 +1,4 @@
-/** Writes dist/help.json: the help of every verb, as the command itself presents it. A step of the build. */
+/** A step of the build: dist/help.json, the help of every verb as the command itself presents it, and the recipe's JSON Schema. */
 import { writeFileSync } from "node:fs"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as CliConfig from "effect/cli/CliConfig"
@@ -7,6 +7,7 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { cliConfig, graft } from "../src/graft.ts"
 import type { KeptHelp } from "../src/keptHelp.ts"
+import { recipeSchema } from "../src/recipe/recipeSchema.ts"
 import { version } from "../src/version.ts"
 
 const plain = CliOutput.defaultFormatter({ colors: false })
@@ -39,3 +40,4 @@ const all = await Effect.runPromise(
   Effect.forEach(pathsBelow(graft, []), helpOf).pipe(Effect.provide(NodeServices.layer))
 )
 writeFileSync(new URL("../dist/help.json", import.meta.url), JSON.stringify(Object.fromEntries(all)))
+writeFileSync(new URL("../dist/recipe.schema.json", import.meta.url), `${JSON.stringify(recipeSchema(), null, 2)}\n`)

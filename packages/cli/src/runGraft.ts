@@ -18,8 +18,10 @@ import { version } from "./version.ts"
 
 const LONG = 2 ** 31 - 1 // the longest a timer takes, in ms
 
-export const runGraft = async (args: ReadonlyArray<string>): Promise<number> => {
-  const json = args.includes("--json")
+export const runGraft = async (words: ReadonlyArray<string>): Promise<number> => {
+  const json = words.includes("--json")
+  const args = await withRecipe(words, json)
+  if (typeof args === "number") return args
   const signals = watchSignals()
   // A promise alone keeps no runtime alive.
   const alive = setInterval(() => {}, LONG)
@@ -38,6 +40,17 @@ export const runGraft = async (args: ReadonlyArray<string>): Promise<number> => 
   } finally {
     clearInterval(alive)
     signals.unwatch()
+  }
+}
+
+/** The words with a recipe's flags in them, or the exit code where that is all. */
+const withRecipe = async (words: ReadonlyArray<string>, json: boolean): Promise<ReadonlyArray<string> | number> => {
+  try {
+    const { expandRecipe } = await import("./recipe/expandRecipe.ts")
+    return (await expandRecipe(words, (line) => process.stdout.write(`${line}\n`))) ?? 0
+  } catch (error) {
+    process.stderr.write(errorText(problemOf(error), json))
+    return 1
   }
 }
 

@@ -42,6 +42,8 @@ test("one pass over the rows is the default; the loss falls; what a person is to
     "adapter_config.json",
     "adapter_model.safetensors",
     "metrics.jsonl",
+    "recipe.yaml",
+    "report.html",
     "state"
   ])
 })

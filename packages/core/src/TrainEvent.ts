@@ -1,5 +1,6 @@
 /** What a run tells. Progress bars, metrics files and reports are consumers of this one stream. */
 import { Data } from "effect"
+import type { Category } from "./Allocator.ts"
 import type { MemoryPlan } from "./MetaQueue.ts"
 import type { PageTraffic } from "./Optimizer.ts"
 
@@ -8,6 +9,8 @@ export type TrainEvent = Data.TaggedEnum<{
   readonly Plan: {
     readonly parts: ReadonlyArray<string>
     readonly memory: MemoryPlan
+    /** Bytes live in the course of a step of the first shape, by category, at moments in order. */
+    readonly memoryOverStep: ReadonlyMap<Category, ReadonlyArray<number>>
     readonly trainableParameters: number
     readonly steps: number
     readonly stepsPerEpoch: number

@@ -91,7 +91,7 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
     const micro = dataset.shapes(steps).map((lengths) => lengths.map(blankDocument))
     const message = adapter.plan.check(model.description, model.codec) ?? dataProblem(model.description, evaluation)
     if (message !== undefined) return yield* new BadStack({ message })
-    const { memory, trainableParameters, ops } = yield* Effect.try({
+    const { memory, trainableParameters, ops, memoryOverStep } = yield* Effect.try({
       try: () => planOf(backend.limits, recipe, micro, evaluation),
       catch: LoadError.from
     })
@@ -99,6 +99,7 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
     return TrainEvent.Plan({
       parts: inUse,
       memory,
+      memoryOverStep,
       trainableParameters,
       steps,
       stepsPerEpoch,

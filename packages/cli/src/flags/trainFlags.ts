@@ -103,7 +103,18 @@ const evaluationFlags = {
     described("steps between evaluations; 0: before the first and after the last (default 0)")
   )
 }
+/** Put in before the flags are read: recipe/expandRecipe.ts. */
+const recipeFlags = {
+  recipe: maybe(
+    Flag.String("recipe").pipe(
+      Flag.withMetavar("FILE"),
+      described("these flags in a file, .yaml, .json or a module; also as the first word: graft train recipe.yaml")
+    )
+  ),
+  init: off("init", "write a commented recipe.yaml, with the other flags filled in, instead of running")
+}
 export const trainFlags = {
+  ...recipeFlags,
   model,
   data,
   out: maybe(
@@ -123,6 +134,7 @@ export const trainFlags = {
     described("steps between checkpoints; 0: only at the end (default 0)")
   ),
   profile: off("profile", "a table of where the steps' time goes, and --out/trace.json for ui.perfetto.dev"),
+  tensorboard: off("tensorboard", "also write TensorBoard's event files, into --out/tensorboard"),
   resume: off("resume", "go on from the checkpoint in --out; the result is that of a run never stopped"),
   ...storageFlags,
   ...backendFlags,

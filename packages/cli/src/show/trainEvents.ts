@@ -24,6 +24,7 @@ export const showPlan = (screen: Screen, plan: Of<"Plan">): void => {
 export const machineEvent = ({ _tag, ...event }: TrainEvent): Readonly<Record<string, unknown>> => ({
   event: _tag,
   ...event,
+  ...("memoryOverStep" in event ? { memoryOverStep: Object.fromEntries(event.memoryOverStep) } : {}),
   ...("memory" in event
     ? {
         memory: {

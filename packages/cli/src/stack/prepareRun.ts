@@ -27,7 +27,7 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
   const steps = input.steps ?? Math.max(1, Math.ceil((input.epochs ?? 1) * data.stepsPerEpoch))
   const trainer = Trainer.layer({
     steps,
-    learningRate: input.learningRate ?? (input.full ? 2e-5 : 2e-4),
+    learningRate: learningRateOf(input),
     schedule: input.schedule,
     warmup: input.warmup,
     maxGradNorm: input.maxGradNorm,
@@ -58,6 +58,8 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
   )
   return { model, data, steps, stack: overDevice.pipe(Layer.provideMerge(device)) }
 })
+
+export const learningRateOf = (input: TrainInput): number => input.learningRate ?? (input.full ? 2e-5 : 2e-4)
 
 const dataOptions = (input: TrainInput) => ({
   data: input.data,

@@ -5,6 +5,7 @@ import { Backend } from "@graft/core"
 import { Effect, Layer } from "effect"
 import type { DoctorInput } from "../commands/doctor.ts"
 import { bytes } from "../show/quantities.ts"
+import { runtimeName } from "../show/runtimeName.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { table } from "../show/table.ts"
 import { type GemmShape, measureGemm } from "../stack/measureGemm.ts"
@@ -18,11 +19,6 @@ const SHAPES: ReadonlyArray<GemmShape> = [
 ]
 const MILLISECONDS = 150
 
-const runtime = (): string => {
-  const { bun, deno } = process.versions
-  return bun !== undefined ? `Bun ${bun}` : deno !== undefined ? `Deno ${deno}` : `Node ${process.versions.node}`
-}
-
 export const doctor = Effect.fnUntraced(function* (input: DoctorInput) {
   const screen = makeScreen(input.json)
   const loaded = yield* Effect.result(
@@ -32,7 +28,7 @@ export const doctor = Effect.fnUntraced(function* (input: DoctorInput) {
   const info = native?.info()
   const facts = {
     graft: version(),
-    runtime: runtime(),
+    runtime: runtimeName(),
     system: `${process.platform}-${process.arch} ${release()}`,
     processor: info?.model ?? cpus()[0]?.model ?? "unknown",
     cores: info?.cores ?? cpus().length,

@@ -6,6 +6,7 @@ import { Adapter, Backend, ModelLoader, Trainer } from "@graft/core"
 import { Effect, Stream } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { Stopped } from "../problems.ts"
+import { runFolder } from "../report/runFolder.ts"
 import { Stopping } from "../Stopping.ts"
 import { showData, showModel } from "../show/findings.ts"
 import { showProfile } from "../show/profileTable.ts"
@@ -13,8 +14,7 @@ import { duration } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { trainReporter } from "../show/trainEvents.ts"
 import { loadBytes } from "../stack/loadBytes.ts"
-import { metricsFile } from "../stack/metricsFile.ts"
-import { prepareRun } from "../stack/prepareRun.ts"
+import { learningRateOf, prepareRun } from "../stack/prepareRun.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
 
 const DEFAULT_OUT = "graft-adapter"
@@ -44,10 +44,9 @@ const run = Effect.fnUntraced(function* (
   const [trainer, backend, model, adapter] = [yield* Trainer, yield* Backend, yield* ModelLoader, yield* Adapter]
   const wholeLoad = loadBytes(backend.limits, { load: model.load, adapter: adapter.plan })
   const report = trainReporter(screen, { steps, loadBytes: wholeLoad })
-  const metrics = metricsFile(out)
+  const folder = runFolder(out, input, { steps, learningRate: learningRateOf(input) })
   const began = performance.now()
   let loaded = 0
-  let open = false
   let committed = 0
   let interrupted = false
 
@@ -62,11 +61,7 @@ const run = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       if (event._tag === "Load") loaded = event.loadedBytes
       if (event._tag === "Done") ({ interrupted, steps: committed } = event)
-      if (!open && (event._tag === "Resume" || event._tag === "Step")) {
-        yield* metrics.startAfter(event._tag === "Resume" ? event.step : 0)
-        open = true
-      }
-      if (event._tag === "Step") yield* metrics.add(event)
+      yield* folder.take(event)
       report(event)
       if (event._tag === "Done" && profile !== undefined)
         yield* showProfile(screen, profile, input, join(out, "trace.json"))
@@ -77,7 +72,9 @@ const run = Effect.fnUntraced(function* (
       message: `stopped after step ${committed} of ${steps}. ${out} holds the adapter as of it; the same command with --resume goes on`
     })
   }
-  screen.say(`done in   ${duration((performance.now() - began) / 1000)}. Each step stands in ${metrics.path}. Next:`)
+  screen.say(
+    `done in   ${duration((performance.now() - began) / 1000)}. Its curves stand in ${folder.reportPath}, each step in ${folder.metricsPath}. Next:`
+  )
   const flag = input.full ? `--model ${out}` : `--model ${input.model} --adapter ${out}`
   screen.say(`  graft generate ${flag} --prompt "…"`)
   screen.say(`  graft eval ${flag} --data ${input.evalData[0] ?? input.data[0]}`)

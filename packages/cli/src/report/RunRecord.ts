@@ -1,0 +1,39 @@
+/** What a report is drawn from: a run's events, gathered as they pass. */
+import type { TrainEvent } from "@graft/core"
+
+type Of<Tag extends TrainEvent["_tag"]> = Extract<TrainEvent, { readonly _tag: Tag }>
+
+export interface Sample {
+  readonly prompt: string
+  readonly before: string
+  readonly after: string
+}
+export interface RunRecord {
+  plan?: Of<"Plan">
+  resumedAfter?: number
+  readonly steps: Array<Of<"Step">>
+  readonly evals: Array<Of<"Eval">>
+  done?: Of<"Done">
+  samples: ReadonlyArray<Sample>
+}
+
+export const emptyRecord = (): RunRecord => ({ steps: [], evals: [], samples: [] })
+
+export const record = (run: RunRecord, event: TrainEvent): void => {
+  switch (event._tag) {
+    case "Plan":
+      run.plan = event
+      break
+    case "Resume":
+      run.resumedAfter = event.step
+      break
+    case "Step":
+      run.steps.push(event)
+      break
+    case "Eval":
+      run.evals.push(event)
+      break
+    case "Done":
+      run.done = event
+  }
+}
