@@ -50,8 +50,14 @@ const run = (command: ReadonlyArray<string>): Promise<{ readonly ok: boolean; re
 const sharedSymbols = (object: string, isa: string): ReadonlyArray<string> => {
   // The namespace may come second in a mangled name, where `graft` is spelt as a substitution (a lambda's type, say).
   const own = new RegExp(`(?:5graft|NS_)${isa.length}${isa}`)
-  return symbolsOf(object).flatMap(({ kind, name }) => (/[TWVuBDRi]/.test(kind) && !own.test(name) ? [name] : []))
+  return symbolsOf(object).flatMap(({ kind, name }) =>
+    // A plug-in's entry point is one symbol: a second one would not link.
+    /[TWVuBDRi]/.test(kind) && !own.test(name) && !(kind === "T" && pluginExports.includes(name)) ? [name] : []
+  )
 }
+
+/** What a plug-in's library may export (plugin.h). */
+const pluginExports = ["graft_register", "graft_queue_closed"]
 
 /** nm's kinds and names; none where there is no nm, since its checks are for developers. */
 const symbolsOf = (file: string): ReadonlyArray<{ readonly kind: string; readonly name: string }> => {
@@ -208,7 +214,7 @@ const buildAll = async (): Promise<void> => {
     await build(compiler, {
       root: join(beside, name),
       file: `${name}.so`,
-      exported: ["graft_register"],
+      exported: pluginExports,
       units: ({ arch }, generated) => pluginUnits(plugin, native, arch, generated)
     })
   }

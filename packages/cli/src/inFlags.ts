@@ -1,5 +1,6 @@
 /** What packages call by the names of their options, as the flags of this command. */
 const names: ReadonlyArray<readonly [RegExp, string]> = [
+  [/\bresidentBytes\b/g, "--optimizer-memory"],
   [/\bmaxLength\b/g, "--max-length"],
   [/\bthe option columns\b/g, "--column, as in --column prompt=question"],
   [/\bset dropout to 0, or dora to false\b/g, "leave out --lora-dropout or --dora"]

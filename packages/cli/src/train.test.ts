@@ -171,6 +171,36 @@ for (const one of backends) {
   })
 }
 
+test(
+  "state that pages: killed, gone on with under another budget, the adapter is that of a run in memory",
+  TIMEOUT,
+  async () => {
+    const flags = [...base, "--steps", "30", "--rank", "64", "--weight-decay", "0.1", "--lora-plus-ratio", "4"]
+    const eight = (budget: string) => ["--optimizer", "paged_adamw_8bit", "--optimizer-memory", budget]
+    const [whole, killed] = [join(folder, "in-memory"), join(folder, "paged")]
+    await graftOk("train", ...flags, "--optimizer", "adamw-8bit", "--out", whole)
+    const running = start(["train", ...flags, ...eight("64KiB"), "--out", killed, "--save-every", "1"], {
+      onOutput: (said) => {
+        if (/^saved .* as of step 3$/m.test(said)) running.signal("SIGKILL")
+      }
+    })
+    assert.equal((await running.outcome).code, null, "killed, not ended")
+    const spilled = () => readdirSync(killed).filter((name) => name.endsWith(".graft-spill"))
+    assert.equal(spilled().length, 1, "a run that is killed cannot remove its file")
+    const said = await graftOk("train", ...flags, ...eight("96KiB"), "--out", killed, "--resume")
+    assert.deepEqual(spilled(), [], "the next run does, and removes its own")
+    assert.match(
+      said,
+      /^paging {4}[\d,]+ pages waited for, [\d,]+ there in time, [\d.]+ [kM]B in, [\d.]+ [kM]B out, [\d.]+ s stalled$/m
+    )
+    assert.match(said, /parts: .*AdamW in 8 bits, paged under 0\.09 MiB/)
+    assert.deepEqual(
+      readFileSync(join(killed, "adapter_model.safetensors")),
+      readFileSync(join(whole, "adapter_model.safetensors"))
+    )
+  }
+)
+
 test("another run's checkpoint is not gone on from", TIMEOUT, async () => {
   const out = join(folder, "other")
   await graftOk("train", ...base, "--out", out, "--steps", "1")

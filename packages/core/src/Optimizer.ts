@@ -10,7 +10,8 @@ export interface StatePiece {
   readonly name: string
   readonly bytes: number
   readonly read: () => Promise<Uint8Array>
-  readonly write: (bytes: Source) => void
+  /** Resolves when it lies on the device: pieces that wait for the device are memory. */
+  readonly write: (bytes: Source) => Promise<void>
 }
 /** What moved between memory and what is behind it. A fault is a page that the update waited for, a hit one that was there in time. */
 export interface PageTraffic {
@@ -41,7 +42,10 @@ export const pieceOf = (queue: Queue, name: string, t: Tensor): StatePiece => ({
   name,
   bytes: t.bytes,
   read: () => queue.readBytes(t),
-  write: (bytes) => queue.upload(t, bytes)
+  write: (bytes) => {
+    queue.upload(t, bytes)
+    return queue.idle()
+  }
 })
 
 export interface AdamWOptions {

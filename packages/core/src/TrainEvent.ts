@@ -34,6 +34,14 @@ export type TrainEvent = Data.TaggedEnum<{
     readonly tokens: number
     readonly tokensPerSecond: number
   }
+  /** Instead of a Step: the loss was finite and its gradient was not, so that nothing was changed. */
+  readonly Skipped: {
+    readonly step: number
+    readonly loss: number
+    readonly gradNorm: number
+    /** As in NotFinite. */
+    readonly rows: ReadonlyArray<string>
+  }
   /** After a Step, where the optimiser's state pages. */
   readonly Paging: PageTraffic & { readonly step: number }
   readonly Eval: { readonly step: number; readonly loss: number; readonly tokens: number }

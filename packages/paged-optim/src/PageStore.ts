@@ -1,18 +1,21 @@
 /**
  * Pages between the frames of a device and what is behind them: the obvious version, which moves a page when it is wanted.
  * A frame holds one page or none; a page that changed is written before its frame is given to another; a page that was never
- * written is zeros, whatever lies in the file. The native store (native/pages.cc) does the same on threads of its own.
+ * written is zeros, whatever lies in the file. The native store (native/pageStore.h) does the same on threads of its own.
  */
 import fs from "node:fs"
 import type { PageTraffic } from "@graft/core"
-import { HEADER_BYTES, type SpillFile, writeWhole } from "./SpillFolder.ts"
+import { HEADER_BYTES, reserve, type SpillFile, writeWhole } from "./SpillFolder.ts"
 
 /** Where pages lie that have no frame. All are of one size. */
 export interface Backing {
+  /** Makes sure that there is room for `pages`. */
+  readonly reserve: (pages: number) => void
   readonly read: (page: number, into: Uint8Array) => void
   readonly write: (page: number, from: Uint8Array) => void
 }
 export const fileBacking = ({ descriptor, path }: SpillFile, pageBytes: number): Backing => ({
+  reserve: (pages) => reserve({ descriptor, path }, pages * pageBytes),
   read: (page, into) => {
     const position = HEADER_BYTES + page * pageBytes
     for (let done = 0; done < into.length; ) {
@@ -28,6 +31,7 @@ export const fileBacking = ({ descriptor, path }: SpillFile, pageBytes: number):
 export const memoryBacking = (): Backing => {
   const pages = new Map<number, Uint8Array>()
   return {
+    reserve: () => {},
     read: (page, into) => into.set(pages.get(page)!),
     write: (page, from) => void pages.set(page, from.slice())
   }
@@ -49,6 +53,9 @@ export class PageStore {
   constructor(backing: Backing, frames: number) {
     this.#backing = backing
     this.#frames = Array.from({ length: frames }, () => ({ page: undefined, changed: false }))
+  }
+  reserve(pages: number): void {
+    this.#backing.reserve(pages)
   }
   /** Afterwards frame `index`, whose memory is `memory`, holds `page`, unless it will be overwritten whole. */
   bring(

@@ -1,5 +1,5 @@
 /**
- * The folder that pages spill to, and its files: one for each run, of its full size before the run begins, removed at its
+ * The folder that pages spill to, and its files: one for each run, of its full size before the first step, removed at its
  * end. A file that a dead process left gives its room back: it is removed, not taken over, so that a process which only seems
  * dead (another container with the same name) keeps what it has open. What does not begin as ours do is left alone.
  *
@@ -80,6 +80,27 @@ export const writeWhole = (descriptor: number, bytes: Uint8Array, position: numb
     done += fs.writeSync(descriptor, bytes, done, bytes.length - done, position + done)
 }
 
+const spillError = (path: string, bytes: number, cause: unknown): SpillError => {
+  const full = ["ENOSPC", "EDQUOT", "EFBIG"].includes(codeOf(cause) ?? "")
+  return new SpillError({
+    path,
+    reason: full ? "full" : "file",
+    message: full
+      ? `the spill file ${path} needs ${mebibytes(bytes)}, and there is no room for it (${codeOf(cause)}); free some, give another spill folder, or a larger resident budget`
+      : `the spill file ${path} cannot be made: ${messageOf(cause)}`
+  })
+}
+/** Takes the room for `bytes` of pages: zeros, not a hole, since room that is promised must be there. */
+export const reserve = ({ descriptor, path }: Pick<SpillFile, "descriptor" | "path">, bytes: number): void => {
+  const zeros = new Uint8Array(Math.min(FILL_BYTES, bytes))
+  try {
+    for (let done = 0; done < bytes; done += zeros.length)
+      writeWhole(descriptor, zeros.subarray(0, Math.min(zeros.length, bytes - done)), HEADER_BYTES + done)
+  } catch (cause) {
+    throw spillError(path, HEADER_BYTES + bytes, cause)
+  }
+}
+
 export class SpillFolder {
   readonly folder: string
   readonly #open = new Map<SpillFile, () => void>()
@@ -108,8 +129,8 @@ export class SpillFolder {
   }
 
   /**
-   * A file of this run with room for `bytes` of pages; `onRemove` is told of its end. Throws a SpillError, and then nothing is
-   * left behind.
+   * A file of this run for `bytes` of pages, whose room is looked for here and taken by `reserve`; `onRemove` is told of its
+   * end. Throws a SpillError, and then nothing is left behind.
    */
   create(bytes: number, onRemove: () => void = () => {}): SpillFile {
     const token = new Uint8Array(randomBytes(TOKEN_BYTES))
@@ -118,25 +139,14 @@ export class SpillFolder {
     let descriptor: number | undefined
     try {
       this.#removeAbandoned()
-      this.#requireRoom(size)
+      this.requireRoom(bytes)
       descriptor = fs.openSync(path, "wx+", 0o600)
       writeWhole(descriptor, headerOf(token), 0)
-      // Zeros, not a hole: room that is promised must be there.
-      const zeros = new Uint8Array(Math.min(FILL_BYTES, bytes))
-      for (let at = HEADER_BYTES; at < size; at += zeros.length)
-        writeWhole(descriptor, zeros.subarray(0, Math.min(zeros.length, size - at)), at)
     } catch (cause) {
       if (descriptor !== undefined) fs.closeSync(descriptor)
       fs.rmSync(path, { force: true })
       if (cause instanceof SpillError) throw cause
-      const full = ["ENOSPC", "EDQUOT", "EFBIG"].includes(codeOf(cause) ?? "")
-      throw new SpillError({
-        path,
-        reason: full ? "full" : "file",
-        message: full
-          ? `the spill file ${path} needs ${mebibytes(size)}, and there is no room for it (${codeOf(cause)}); free some, give another spill folder, or a larger resident budget`
-          : `the spill file ${path} cannot be made: ${messageOf(cause)}`
-      })
+      throw spillError(path, size, cause)
     }
     const file = { path, token, descriptor }
     this.#open.set(file, () => {
@@ -145,6 +155,24 @@ export class SpillFolder {
       fs.rmSync(path, { force: true })
     })
     return file
+  }
+  /** Throws a SpillError where the disk has not the room for `pages` bytes of pages, as far as it tells. */
+  requireRoom(pages: number): void {
+    const bytes = HEADER_BYTES + pages
+    let room: number
+    try {
+      const { bavail, bsize } = fs.statfsSync(this.folder)
+      room = bavail * bsize
+    } catch {
+      return // a runtime or a file system that does not tell: writing will
+    }
+    if (room < bytes) {
+      throw new SpillError({
+        path: this.folder,
+        reason: "full",
+        message: `the spill file in ${this.folder} needs ${mebibytes(bytes)}, and there are ${mebibytes(room)}; free some, give another spill folder, or a larger resident budget`
+      })
+    }
   }
   /** Closes and removes all files of this run. */
   close(): void {
@@ -162,22 +190,6 @@ export class SpillFolder {
       } catch {
         // Another run removed it, or it is not ours to touch.
       }
-    }
-  }
-  #requireRoom(bytes: number): void {
-    let room: number
-    try {
-      const { bavail, bsize } = fs.statfsSync(this.folder)
-      room = bavail * bsize
-    } catch {
-      return // a runtime or a file system that does not tell: writing will
-    }
-    if (room < bytes) {
-      throw new SpillError({
-        path: this.folder,
-        reason: "full",
-        message: `the spill file in ${this.folder} needs ${mebibytes(bytes)}, and there are ${mebibytes(room)}; free some, give another spill folder, or a larger resident budget`
-      })
     }
   }
 }

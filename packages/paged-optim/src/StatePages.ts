@@ -53,6 +53,7 @@ export const spilledPages = (
 ): StatePages => {
   const store = crypto.getRandomValues(new Uint32Array(1))[0]!
   const { pageBytes } = frames
+  spill.requireRoom(pages * pageBytes) // of a plan too
   const memory = Array.from({ length: frames.frames }, (_, i) =>
     scope.tensor([pageBytes], `optimiser state, frame ${i}`, "u8", "pages")
   )

@@ -24,7 +24,10 @@ const storeOf = (id: StoreId): PageStore => {
 export const PATH_BYTES = 4096
 export const TOKEN_BYTES = 16
 
-/** For native bodies: path (zero-terminated) and token of the spill file. Those below have theirs from `addStore`. */
+/**
+ * Takes the room of all pages, before the first step. The operand is for native bodies: path (zero-terminated) and token of
+ * the spill file; those below have theirs from `addStore`.
+ */
 export const openPages: Kernel<{
   readonly store: StoreId
   readonly frames: number
@@ -35,7 +38,7 @@ export const openPages: Kernel<{
   outputs: 0,
   fields: ["store", "frames", "pages", "pageBytes"],
   dtypes: ["u8"],
-  reference: () => {}
+  reference: (_, { store, pages }) => storeOf(store).reserve(pages)
 }
 export const bringPage: Kernel<{
   readonly store: StoreId

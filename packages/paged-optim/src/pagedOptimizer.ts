@@ -99,5 +99,6 @@ const piecesOf = (
           return frame
         })
       }
+      return queue.idle()
     }
   }))

@@ -56,7 +56,13 @@ const specs: ReadonlyArray<ParameterSpec> = (
   init: () => randomValues(sizeOf(shape), 50 + i)
 }))
 
-const setUp = (queue: Queue, scope: Scope, make: MakeOptimizer, of: ReadonlyArray<ParameterSpec> = specs) => {
+/** Parameters, their gradients and an optimiser of both, with one step and what is read back. */
+export const optimizerRun = (
+  queue: Queue,
+  scope: Scope,
+  make: MakeOptimizer,
+  of: ReadonlyArray<ParameterSpec> = specs
+) => {
   const parameters = new ParameterArena(scope, of, "parameters", "adapters")
   const gradients = new ParameterArena(scope, of, "gradients", "gradients")
   for (const { path, init } of of) if (typeof init === "function") queue.upload(parameters.get(path), init)
@@ -93,7 +99,10 @@ export const testOptimizer = (name: string, backend: BackendUnderTest, one: Opti
   }
   check("follows the reference", async (queue, scope) => {
     const reference = new ReferenceQueue(arenasOf(backend.limits, MiB), { limits: backend.limits })
-    const [got, wanted] = [setUp(queue, scope, one.make), setUp(reference, new Scope(reference, "weights"), one.make)]
+    const [got, wanted] = [
+      optimizerRun(queue, scope, one.make),
+      optimizerRun(reference, new Scope(reference, "weights"), one.make)
+    ]
     for (const run of [got, wanted]) for (let t = 1; t <= 5; t++) run.step(t, [0.25, 1, t, 1])
     assertAll(await got.read(), await wanted.read(), one.tolerance ?? 1e-6, "parameters")
     assert.ok(
@@ -102,7 +111,7 @@ export const testOptimizer = (name: string, backend: BackendUnderTest, one: Opti
     await reference.close()
   })
   check("a step that is not finite changes nothing, and later ones go on", async (queue, scope) => {
-    const run = setUp(queue, scope, one.make)
+    const run = optimizerRun(queue, scope, one.make)
     run.step(1, [0.5, 1, 1, 1])
     const [parameters, state] = [await run.read(), await stateOf(run.optimizer)]
     run.step(2, [0, 0, 1, NaN])
@@ -113,7 +122,7 @@ export const testOptimizer = (name: string, backend: BackendUnderTest, one: Opti
     assert.ok((await run.read()).every((values) => values.every(Number.isFinite)))
   })
   check("gradients are multiplied by the factor on the device", async (queue, scope) => {
-    const [one1, one2] = [setUp(queue, scope, one.make), setUp(queue, scope, one.make)]
+    const [one1, one2] = [optimizerRun(queue, scope, one.make), optimizerRun(queue, scope, one.make)]
     for (let t = 1; t <= 3; t++) {
       one1.step(t, [0.125, 1, t, 1], 0.01, 8)
       one2.step(t, [1, 1, t, 1], 0.01, 1)
@@ -121,7 +130,7 @@ export const testOptimizer = (name: string, backend: BackendUnderTest, one: Opti
     assertAll(await one1.read(), await one2.read(), 1e-6, "parameters")
   })
   check("weight decay acts where it should, the learning rate scales it", async (queue, scope) => {
-    const run = setUp(queue, scope, one.make)
+    const run = optimizerRun(queue, scope, one.make)
     const before = await run.read()
     run.step(1, [1, 1, 1, 0], 0.1, 0)
     for (const [i, values] of (await run.read()).entries()) {
@@ -135,23 +144,23 @@ export const testOptimizer = (name: string, backend: BackendUnderTest, one: Opti
     assertAll(await run.read(), after, 0, "a learning rate of 0")
   })
   check("its pieces are all of its state: a run goes on bit by bit", async (queue, scope) => {
-    const first = setUp(queue, scope, one.make)
+    const first = optimizerRun(queue, scope, one.make)
     for (let t = 1; t <= 3; t++) first.step(t, [0.5, 1, t, 1])
     const { pieces } = first.optimizer
     const saved = await stateOf(first.optimizer)
     for (const [i, piece] of pieces.entries()) assert.equal(saved[i]!.byteLength, piece.bytes, piece.name)
     assert.equal(new Set(pieces.map((piece) => piece.name)).size, pieces.length, "names of pieces")
     const parameters = await first.read()
-    const second = setUp(queue, scope, one.make)
+    const second = optimizerRun(queue, scope, one.make)
     for (const [i, [, t]] of second.parameters.entries.entries()) queue.upload(t, () => parameters[i]!)
-    for (const [i, piece] of second.optimizer.pieces.entries()) piece.write(() => saved[i]!)
+    for (const [i, piece] of second.optimizer.pieces.entries()) await piece.write(() => saved[i]!)
     for (const run of [first, second]) for (let t = 4; t <= 6; t++) run.step(t, [0.5, 1, t, 1])
     assertAll(await second.read(), await first.read(), 0, "parameters")
     assert.deepEqual(await stateOf(second.optimizer), await stateOf(first.optimizer))
   })
   check("takes the planned memory, and no more in a step", async (queue, scope) => {
     const play = (on: Queue, within: Scope) => {
-      const run = setUp(on, within, one.make)
+      const run = optimizerRun(on, within, one.make)
       run.step(1, [1, 1, 1, 1])
       const live = on.allocator.liveBytes
       run.step(2, [1, 1, 2, 1])
@@ -178,7 +187,7 @@ const follow = async (
   { name, make, start, steps, tolerance }: Trajectory
 ): Promise<void> => {
   const spec: ParameterSpec = { path: "p", shape: [start.length], group: "all", decays: true, init: () => start }
-  const { parameters, gradients, optimizer } = setUp(queue, scope, make, [spec])
+  const { parameters, gradients, optimizer } = optimizerRun(queue, scope, make, [spec])
   let compared = 0
   for (const [i, { gradient, learningRate, parameters: wanted, state }] of steps.entries()) {
     using inStep = new Scope(queue, "activations")

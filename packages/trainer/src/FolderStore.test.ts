@@ -16,7 +16,7 @@ const stateAt = (step: number, sizes: ReadonlyArray<number> = [100, 1, 4096]) =>
       name: `piece ${i}`,
       bytes: bytes.byteLength,
       read: async () => bytes.slice(),
-      write: (source) => bytes.set(Uint8Array.from(source()))
+      write: async (source) => bytes.set(Uint8Array.from(source()))
     })
   )
   return { held, pieces }
@@ -243,7 +243,7 @@ test("a piece that cannot be read is an error that names it", () =>
       name: "moments",
       bytes: 3,
       read: () => Promise.reject(new Error("spill: I/O")),
-      write: () => {}
+      write: async () => {}
     }
     const message = await problem(run(folder, (store) => store.save({ ...checkpointAt(1), pieces: [broken] })))
     assert.match(message, /moments: .*spill: I\/O/)

@@ -119,7 +119,10 @@ export const FolderStore = {
                 const { sha256: wanted } = manifest.pieces[i]!
                 if (bytes.byteLength !== piece.bytes || (yield* sha256(bytes)) !== wanted)
                   return yield* fail(part, "is damaged; start again, or restore the file")
-                piece.write(() => bytes)
+                yield* at(
+                  part,
+                  Effect.tryPromise({ try: () => piece.write(() => bytes), catch: (e) => new Error(`${e}`) })
+                )
               }
               return manifest.step
             }

@@ -171,7 +171,7 @@ test("pieces are all of a session: another one goes on bit by bit", async () => 
   for (const [i, piece] of first.pieces.entries()) {
     const bytes = await piece.read()
     assert.equal(bytes.byteLength, piece.bytes)
-    second.pieces[i]!.write(() => bytes)
+    await second.pieces[i]!.write(() => bytes)
   }
   const [a, b] = [await runSteps(queue, first, 3, toyMicro, 4), await runSteps(queue, second, 3, toyMicro, 4)]
   assertSame(b.losses, a.losses, "losses")

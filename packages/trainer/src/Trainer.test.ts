@@ -9,12 +9,17 @@ import {
   type Adapter,
   type Backend,
   type BadOptions,
+  Collective,
   type Dataset,
   Dense,
+  fill,
   type Kernels,
+  MetaQueue,
   type ModelLoader,
   type Optimizer,
+  type Queue,
   Reference,
+  type Tensor,
   type TrainError,
   type TrainEvent,
   Trainer as TrainerService
@@ -286,6 +291,33 @@ test("a loss that is not finite ends the run with the rows of the step", async (
   const e = await failure(stack({ steps: 4 }, { adapter: ToyAdapter.layer(toyLora({ sizeOfB: NaN })) }))
   assert.equal(e._tag, "NotFinite")
   assert.match(e.message, /step 1: loss NaN, gradient norm NaN, in row 0, row 1, row 2; the update was not applied/)
+})
+/** After the steps in `when`, counted from 1, one gradient is not finite. */
+const overflowing = (when: (step: number) => boolean) => {
+  let step = 0
+  return Layer.succeed(Collective, {
+    allReduce: (queue: Queue, [gradients]: ReadonlyArray<Tensor>) => {
+      if (!queue.muted && !(queue instanceof MetaQueue) && when(++step))
+        queue.enqueue(fill, [gradients!], { value: Infinity })
+    }
+  })
+}
+test("a gradient that is not finite is skipped and told; the others count", async () => {
+  const events = await collect(stack({ steps: 5, learningRate: 0.02 }, { store: overflowing((step) => step === 3) }))
+  assert.deepEqual(
+    events.flatMap((e) => (e._tag === "Step" || e._tag === "Skipped" ? [`${e._tag} ${e.step}`] : [])),
+    ["Step 1", "Step 2", "Skipped 3", "Step 4", "Step 5"]
+  )
+  const [skipped] = only(events, "Skipped")
+  assert.ok(Number.isFinite(skipped!.loss) && skipped!.gradNorm === Infinity && skipped!.rows.length > 0)
+  assert.equal(only(events, "Done")[0]!.steps, 5)
+  // Step 4 sees what steps 1 and 2 made: the loss of its rows in a run whose third step has no rate to learn at.
+  assert.ok(losses(events).every(Number.isFinite))
+})
+test("a run whose gradients are never finite is given up", async () => {
+  const e = await failure(stack({ steps: 40 }, { store: overflowing((step) => step > 2) }))
+  assert.equal(e._tag, "NotFinite")
+  assert.match(e.message, /step 13: loss [\d.]+, gradient norm Infinity/)
 })
 test("what cannot be trained on is refused by row", async () => {
   const bad = (ids: ReadonlyArray<number>) => ({ sample: 17, ids, targets: ids })

@@ -70,6 +70,8 @@ const loadSession = Effect.fnUntraced(function* (queue: Queue, recipe: Recipe, e
 const asBadStack = (cause: unknown): BadStack =>
   cause instanceof BadStack ? cause : new BadStack({ message: cause instanceof Error ? cause.message : String(cause) })
 
+/** Steps in a row whose gradient was not finite before the run is given up: it will not heal by itself. */
+const MOST_SKIPPED = 10
 const POLL = 200 // milliseconds between looks at the progress of a step
 const waitFor = <A>(promise: () => Promise<A>) => Effect.tryPromise({ try: promise, catch: DeviceError.from })
 
@@ -147,6 +149,7 @@ export const train = Effect.fnUntraced(function* (
 
   yield* evaluate
   let ahead: ReturnType<typeof enqueue> | undefined
+  let skipped = 0
   let since = performance.now()
   while (committed < steps && !(yield* Deferred.isDone(stopped))) {
     const now = ahead ?? (yield* begin(committed + 1))
@@ -163,7 +166,8 @@ export const train = Effect.fnUntraced(function* (
     const [loss, supervised, control] = scalars as [Float32Array, Float32Array, Float32Array] // in the order of `enqueue`
     const meanLoss = loss[0]! / supervised[0]!
     const gradNorm = control[3]!
-    if (control[1] === 0 || !Number.isFinite(meanLoss)) {
+    skipped = control[1] === 0 ? skipped + 1 : 0
+    if (!Number.isFinite(meanLoss) || skipped > MOST_SKIPPED) {
       queue.cancel()
       return yield* new NotFinite({ step, loss: meanLoss, gradNorm, rows: rowsOf(micro) })
     }
@@ -171,7 +175,9 @@ export const train = Effect.fnUntraced(function* (
     const tokens = micro.reduce((n, documents) => n + tokensIn(documents), 0)
     const tokensPerSecond = (1000 * tokens) / (performance.now() - since)
     yield* emit(
-      TrainEvent.Step({ step, loss: meanLoss, gradNorm, learningRate: rateAt(step), tokens, tokensPerSecond })
+      skipped > 0
+        ? TrainEvent.Skipped({ step, loss: meanLoss, gradNorm, rows: rowsOf(micro) })
+        : TrainEvent.Step({ step, loss: meanLoss, gradNorm, learningRate: rateAt(step), tokens, tokensPerSecond })
     )
     const { traffic } = now
     if (traffic !== undefined) {

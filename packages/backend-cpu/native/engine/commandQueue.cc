@@ -7,6 +7,7 @@
 
 #include "contentHash.h"
 #include "failure.h"
+#include "plugins.h"
 #include "spin.h"
 
 namespace graft {
@@ -182,6 +183,7 @@ void CommandQueue::shutDown() {
     wake_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
+  if (pool_) tellQueueClosed(pool_->pool().self);
   pool_.reset();
 }
 

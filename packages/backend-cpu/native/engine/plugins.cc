@@ -5,6 +5,7 @@
 
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "failure.h"
 #include "tables.h"
@@ -39,6 +40,18 @@ const graft_registry* registryFor(const graft_host* host, const char* isaName) {
   return reinterpret_cast<const graft_registry*>(&static_cast<Loading*>(host->self)->registration.registry(*isa));
 }
 
+using QueueClosed = void (*)(const void* queue);
+
+/** Lives as long as the process: queues may close while statics are destroyed. */
+struct Closers {
+  std::mutex mutex;
+  std::vector<QueueClosed> all;
+};
+Closers& closers() {
+  static auto* const one = new Closers;
+  return *one;
+}
+
 int fail(const graft_host* host, const char* message) {
   static_cast<Loading*>(host->self)->complaint = message;
   return 1;
@@ -67,6 +80,15 @@ void loadPlugin(const std::string& path) {
   }
   loading.registration.commit("plug-in " + path);
   loaded->insert(library);
+  if (const auto closed = reinterpret_cast<QueueClosed>(dlsym(library, "graft_queue_closed"))) {
+    const std::lock_guard adding(closers().mutex);
+    closers().all.push_back(closed);
+  }
+}
+
+void tellQueueClosed(const void* queue) {
+  const std::lock_guard lock(closers().mutex);
+  for (const auto closed : closers().all) closed(queue);
 }
 
 }  // namespace graft

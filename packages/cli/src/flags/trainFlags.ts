@@ -8,6 +8,7 @@ import { data, rowFlags } from "./dataFlags.ts"
 import { maybe, off } from "./maybe.ts"
 import { backendFlags, model, storageFlags } from "./modelFlags.ts"
 import { fraction, nonNegative, nonNegativeInt, positive, positiveInt } from "./numbers.ts"
+import { optimizerFlags } from "./optimizerFlags.ts"
 import { json } from "./outputFlags.ts"
 
 const described =
@@ -63,7 +64,7 @@ const lengthFlags = {
     described("of the shuffle, the dropout, the held-out rows and the adapter's first values (default 0)")
   )
 }
-const optimizerFlags = {
+const rateFlags = {
   learningRate: maybe(
     nonNegative("learning-rate").pipe(Flag.withAlias("lr"), described("peak rate (default 2e-4; 2e-5 with --full)"))
   ),
@@ -75,13 +76,6 @@ const optimizerFlags = {
     Flag.withDefault(0),
     described("steps of linear rise; below 1: that share of the steps (default 0)")
   ),
-  weightDecay: nonNegative("weight-decay").pipe(Flag.withDefault(0), described("AdamW's, decoupled (default 0)")),
-  adamBeta1: fraction("adam-beta1").pipe(Flag.withDefault(0.9), described("decay of the first moment (default 0.9)")),
-  adamBeta2: fraction("adam-beta2").pipe(
-    Flag.withDefault(0.999),
-    described("decay of the second moment (default 0.999)")
-  ),
-  adamEpsilon: nonNegative("adam-epsilon").pipe(Flag.withDefault(1e-8), described("(default 1e-8)")),
   maxGradNorm: nonNegative("max-grad-norm").pipe(
     Flag.withDefault(1),
     described("clip gradients to this global norm; 0: off (default 1)")
@@ -127,6 +121,7 @@ export const trainFlags = {
   ...adapterFlags,
   ...lengthFlags,
   ...rowFlags,
+  ...rateFlags,
   ...optimizerFlags,
   ...evaluationFlags,
   saveEvery: nonNegativeInt("save-every").pipe(

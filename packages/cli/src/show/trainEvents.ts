@@ -1,5 +1,5 @@
 /** A run's events, drawn for people or given to machines. */
-import type { TrainEvent } from "@graft/core"
+import type { PageTraffic, TrainEvent } from "@graft/core"
 import { memoryTable } from "./memoryTable.ts"
 import { peakMemory } from "./peakMemory.ts"
 import { bytes, count, duration, rate, whole } from "./quantities.ts"
@@ -47,6 +47,17 @@ const bar = (share: number): string => {
 /** About this many lines stay on a terminal; elsewhere each step is one. */
 const LINES = 20
 
+const sumOf = (a: PageTraffic | undefined, b: PageTraffic): PageTraffic => ({
+  faults: (a?.faults ?? 0) + b.faults,
+  hits: (a?.hits ?? 0) + b.hits,
+  bytesIn: (a?.bytesIn ?? 0) + b.bytesIn,
+  bytesOut: (a?.bytesOut ?? 0) + b.bytesOut,
+  stallSeconds: (a?.stallSeconds ?? 0) + b.stallSeconds
+})
+const pagingLine = ({ faults, hits, bytesIn, bytesOut, stallSeconds }: PageTraffic): string =>
+  `paging    ${whole(faults)} pages waited for, ${whole(hits)} there in time, ${bytes(bytesIn)} in, ${bytes(bytesOut)} out, ` +
+  `${stallSeconds.toFixed(stallSeconds < 1 ? 3 : 1)} s stalled`
+
 /** Draws one run. `loadBytes` is what a load has in all. */
 export const trainReporter = (screen: Screen, run: { readonly steps: number; readonly loadBytes: number }) => {
   const { style } = screen
@@ -54,6 +65,7 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
   let last: Of<"Step"> | undefined
   let stepSeconds: number | undefined
   let firstEval: number | undefined
+  let paged: PageTraffic | undefined
 
   const line = ({ step, loss, gradNorm, learningRate, tokensPerSecond }: Of<"Step">): string =>
     `step ${String(step).padStart(String(steps).length)}/${steps}  loss ${loss.toFixed(4)}  grad ${gradNorm.toFixed(3)}  ` +
@@ -89,6 +101,14 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
         if (event.step < steps) live(event.step + 1, 0)
         break
       }
+      case "Skipped":
+        screen.say(
+          `${style.warning("skipped")}   step ${event.step}: gradient norm ${event.gradNorm} in ${event.rows.join(", ")}; nothing was changed`
+        )
+        break
+      case "Paging":
+        paged = sumOf(paged, event)
+        break
       case "Eval": {
         firstEval ??= event.loss
         const change = event.loss === firstEval ? "" : ` (${(event.loss - firstEval).toFixed(4)} since the start)`
@@ -100,6 +120,7 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
         screen.say(`saved     ${event.path} as of step ${event.step}`)
         break
       case "Done": {
+        if (paged !== undefined) screen.say(pagingLine(paged))
         const process = peakMemory()
         const whole = process === undefined ? "" : `, the whole process ${bytes(process)}`
         screen.say(`memory    planned ${bytes(event.plannedBytes)}, taken ${bytes(event.peakBytes)}${whole}`)

@@ -3,7 +3,7 @@
  * the layers stand, and the trainer's plan and run are functions of them. No weight is read here.
  */
 import type { Profile } from "@graft/backend-cpu"
-import { AdamW, Backend } from "@graft/core"
+import { Backend } from "@graft/core"
 import { openModel } from "@graft/llama-loader"
 import { prepareData, Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
@@ -11,6 +11,7 @@ import { Effect, Layer } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { adapterLayer } from "./adapterLayer.ts"
 import { backendLayer } from "./backendLayer.ts"
+import { optimizerLayer } from "./optimizerLayer.ts"
 import { dataModelOf, templateOf } from "./textOfModel.ts"
 import { computeOf, loaderLayer } from "./weightStorage.ts"
 
@@ -19,9 +20,10 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
   const device = backendLayer(input, profile)
   const model = yield* openModel(input.model)
   const adapter = yield* adapterLayer(input, model)
+  const optimizer = yield* optimizerLayer(input, store)
   // A typing mistake in a target should not have to wait for a million rows.
   const early = adapter.pipe(Layer.provide(yield* loaderLayer(model, input, "f32")))
-  yield* Effect.scoped(Layer.build(Layer.merge(early, device)))
+  yield* Effect.scoped(Layer.build(Layer.mergeAll(early, device, optimizer)))
 
   const data = yield* prepareData(dataOptions(input), dataModelOf(model, yield* templateOf(model, input.chatTemplate)))
   const steps = input.steps ?? Math.max(1, Math.ceil((input.epochs ?? 1) * data.stepsPerEpoch))
@@ -37,12 +39,6 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
     evalEvery: input.evalEvery,
     saveEvery: input.saveEvery,
     resume: input.resume
-  })
-  const optimizer = AdamW.layer({
-    beta1: input.adamBeta1,
-    beta2: input.adamBeta2,
-    epsilon: input.adamEpsilon,
-    weightDecay: input.weightDecay
   })
   const overDevice = Layer.unwrap(
     Effect.gen(function* () {

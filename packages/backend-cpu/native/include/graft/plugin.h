@@ -98,6 +98,12 @@ typedef struct graft_host {
 /** What a plug-in exports. 0: loaded. */
 int graft_register(const graft_host* host);
 
+/**
+ * May be exported too: the threads of a queue have ended, and its memory goes when this returns. `queue` is graft_pool.self
+ * of its commands. What a plug-in's own threads do to that memory must be over by then.
+ */
+void graft_queue_closed(const void* queue);
+
 #ifdef __cplusplus
 }  // extern "C"
 

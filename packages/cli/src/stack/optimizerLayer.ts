@@ -1,0 +1,104 @@
+/**
+ * The optimiser of the flags. All of them are paged-optim's: without a budget their state stays in memory, and a checkpoint
+ * goes on under another budget.
+ */
+import { tmpdir } from "node:os"
+import { type BadOptions, nearest, type Optimizer } from "@graft/core"
+import { PagedAdam, PagedAdamW, PagedLion, PagedSgd, type SpillError } from "@graft/paged-optim"
+import { Effect, type Layer } from "effect"
+import type { TrainInput } from "../flags/trainFlags.ts"
+import { InvalidInput } from "../problems.ts"
+
+const families = ["adamw", "adam", "lion", "sgd"] as const
+type Family = (typeof families)[number]
+
+export interface NamedOptimizer {
+  readonly family: Family
+  readonly bits: 8 | 32
+  readonly paged: boolean
+}
+const everyName = ["", "paged-"].flatMap((paged) =>
+  families.flatMap((family) => ["", "-8bit", "-32bit"].map((bits) => `${paged}${family}${bits}`))
+)
+/** Our names, and those that TRL and bitsandbytes have for the same: adamw_torch, adamw_bnb_8bit, paged_adamw_32bit. */
+export const optimizerNamed = (name: string): NamedOptimizer | undefined => {
+  const plain = name
+    .toLowerCase()
+    .replaceAll("_", "-")
+    .replace(/-(torch(-fused)?|bnb)(?=-|$)/, "")
+    .replace(/^(paged)?(adamw|adam|lion|sgd)(8|32)bit$/, "$1-$2-$3bit")
+    .replace(/^-/, "")
+  const [, paged, family, bits] = /^(paged-)?(adamw|adam|lion|sgd)(?:-(8|32)bit)?$/.exec(plain) ?? []
+  if (family === undefined) return undefined
+  return { family: family as Family, bits: bits === "8" ? 8 : 32, paged: paged !== undefined } // by the pattern
+}
+
+type OptimizerInput = Pick<
+  TrainInput,
+  | "optimizer"
+  | "optimizerMemory"
+  | "spillFolder"
+  | "weightDecay"
+  | "adamBeta1"
+  | "adamBeta2"
+  | "adamEpsilon"
+  | "momentum"
+  | "loraPlusRatio"
+  | "full"
+>
+const DEFAULT_BUDGET = 256 * 2 ** 20
+
+/** Flags that say nothing to this optimiser. */
+const idleFlags = (input: OptimizerInput, { family }: NamedOptimizer, paged: boolean): ReadonlyArray<string> => {
+  const { adamBeta1, adamBeta2, adamEpsilon, momentum, spillFolder } = input
+  const idle = (flag: string, value: unknown, used: boolean) => (value !== undefined && !used ? [flag] : [])
+  return [
+    ...idle("--adam-beta1", adamBeta1, family !== "sgd"),
+    ...idle("--adam-beta2", adamBeta2, family !== "sgd"),
+    ...idle("--adam-epsilon", adamEpsilon, family.startsWith("adam")),
+    ...idle("--momentum", momentum, family === "sgd"),
+    ...idle("--spill-folder", spillFolder, paged)
+  ]
+}
+
+/** `folder`: where the state spills unless a flag says otherwise; a plan spills nothing. */
+export const optimizerLayer = (
+  input: OptimizerInput,
+  folder: string = tmpdir()
+): Effect.Effect<Layer.Layer<Optimizer, BadOptions | SpillError>, InvalidInput> => {
+  const fail = (message: string) => Effect.fail(new InvalidInput({ message }))
+  const named = optimizerNamed(input.optimizer)
+  if (named === undefined) {
+    const meant = nearest(input.optimizer, everyName)
+    return fail(
+      `--optimizer is "${input.optimizer}"${meant === undefined ? "" : `, did you mean ${meant}?`}; there are ${families.join(", ")}, each with -8bit behind it and paged- before it`
+    )
+  }
+  if (input.full && input.loraPlusRatio !== undefined)
+    return fail("--lora-plus-ratio is about an adapter's A and B, and --full trains no adapter: leave one of them out")
+  const residentBytes = input.optimizerMemory ?? (named.paged ? DEFAULT_BUDGET : undefined)
+  const idle = idleFlags(input, named, residentBytes !== undefined)
+  if (idle.length > 0)
+    return fail(
+      `${idle.join(", ")} ${idle.length === 1 ? "means" : "mean"} nothing to ${input.optimizer}: leave it out`
+    )
+  const { weightDecay, adamBeta1, adamBeta2, adamEpsilon, momentum, loraPlusRatio } = input
+  const shared = {
+    bits: named.bits,
+    weightDecay,
+    ...(loraPlusRatio === undefined ? {} : { groupFactors: { lora_B: loraPlusRatio } }),
+    ...(residentBytes === undefined ? {} : { residentBytes, spillFolder: input.spillFolder ?? folder })
+  }
+  const betas = {
+    ...(adamBeta1 === undefined ? {} : { beta1: adamBeta1 }),
+    ...(adamBeta2 === undefined ? {} : { beta2: adamBeta2 })
+  }
+  const adam = { ...shared, ...betas, ...(adamEpsilon === undefined ? {} : { epsilon: adamEpsilon }) }
+  const layers = {
+    adamw: () => PagedAdamW.layer(adam),
+    adam: () => PagedAdam.layer(adam),
+    lion: () => PagedLion.layer({ ...shared, ...betas }),
+    sgd: () => PagedSgd.layer({ ...shared, ...(momentum === undefined ? {} : { momentum }) })
+  }
+  return Effect.succeed(layers[named.family]())
+}
