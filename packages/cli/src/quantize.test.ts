@@ -1,6 +1,6 @@
 /** Weights in 4 bits by flag, and as a checkpoint already has them. */
 import assert from "node:assert/strict"
-import { readFileSync, writeFileSync } from "node:fs"
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
 import { backends, fixtures, graft, graftOk, jsonLines, root, temporaryFolder } from "./commandUnderTest.ts"
@@ -93,6 +93,24 @@ for (const set of goldenSets) {
         other.stderr,
         /is stored as nf4 with double quantisation, and --quantize fp4 asks for something else/
       )
+    }
+  )
+
+  test(
+    `${set.name}: a quant_state of another shape than the model's is refused before weights are read`,
+    TIMEOUT,
+    async () => {
+      const bad = join(folder, `${set.name}-shape`)
+      cpSync(set.at("tiny-llama-nf4"), bad, { recursive: true })
+      const path = join(bad, "model.safetensors")
+      const bytes = readFileSync(path)
+      const at = bytes.indexOf('"shape": [352, 128]')
+      bytes.set(new TextEncoder().encode('"shape": [128, 352]'), at)
+      rmSync(path)
+      writeFileSync(path, bytes)
+      const { code, stderr } = await graft("generate", "--model", bad, "--ids", "1,2", "--backend", backend)
+      assert.equal(code, 1)
+      assert.match(stderr, /gate_proj\.weight is \[128, 352\], wanted \[352, 128\]/)
     }
   )
 }

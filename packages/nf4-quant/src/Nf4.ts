@@ -3,10 +3,13 @@ import { type BadOptions, decodeOptions, makePart, ScaleCodec, WeightCodec, with
 import { Effect, Layer, Schema } from "effect"
 import { blockSizes, type Codebook, fp4, nf4 } from "./codebooks.ts"
 import { fourBitCodec } from "./fourBitCodec.ts"
+import { rowScaleRules } from "./rowScales.ts"
 
 const Options = Schema.Struct({
   /** Elements that share a scale. */
-  blockSize: withDefault(Schema.Literals(blockSizes), 64)
+  blockSize: withDefault(Schema.Literals(blockSizes), 64),
+  /** Whose rule says which scale an element has, where rows hold no whole number of blocks; see rowScales.ts. */
+  rowScales: withDefault(Schema.Literals(rowScaleRules), "flat")
 })
 
 const layerOf = (codebook: Codebook) => {
@@ -15,11 +18,11 @@ const layerOf = (codebook: Codebook) => {
     Layer.effect(
       WeightCodec,
       Effect.gen(function* () {
-        const { blockSize } = yield* decode(options)
+        const { blockSize, rowScales } = yield* decode(options)
         const scales = yield* ScaleCodec
         return {
           part: yield* makePart(`${codebook.name} weights`, scales),
-          codec: fourBitCodec(codebook, scales.format, blockSize)
+          codec: fourBitCodec(codebook, scales.format, blockSize, rowScales)
         }
       })
     )

@@ -12,6 +12,7 @@ import { type BlockSize, blockSizes, type Codebook } from "./codebooks.ts"
 import { FourBitError } from "./FourBitError.ts"
 import { quantStateOf } from "./quantState.ts"
 
+/** Codes and scales as the file has them, on the device. */
 export interface Adopted {
   readonly packed: Tensor
   readonly scaleStorage: ReadonlyArray<Tensor>
@@ -26,7 +27,9 @@ export const adoptFourBit = (
   path: string,
   codebook: Codebook,
   scales: ScaleFormat,
-  scope: Scope
+  scope: Scope,
+  /** Which scope owns the scales. */
+  scopeOfScales: (inner: number, blockSize: BlockSize) => Scope
 ): Adopted | undefined => {
   const state = quantStateOf(file, path)
   if (state === undefined) return undefined
@@ -45,7 +48,7 @@ export const adoptFourBit = (
   if (stored !== bytes) throw fail(`has ${stored} bytes, and its quant_state's shape [${out}, ${inner}] takes ${bytes}`)
   requireValues(file, path, codebook)
   const count = Math.ceil((out * inner) / blockSize)
-  const scaleStorage = scales.adopt?.(file, `${path}.weight`, count, scope, state)
+  const scaleStorage = scales.adopt?.(file, `${path}.weight`, count, scopeOfScales(inner, blockSize), state)
   if (scaleStorage === undefined) {
     const [kind, cure] =
       file.get(`${path}.weight.nested_absmax`) === undefined

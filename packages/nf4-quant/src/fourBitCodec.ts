@@ -13,10 +13,12 @@ import {
   type WeightKernels,
   weightKernels
 } from "@graft/core"
-import { adoptFourBit } from "./bitsandbytes.ts"
+import { type Adopted, adoptFourBit } from "./bitsandbytes.ts"
 import type { BlockSize, Codebook } from "./codebooks.ts"
 import { fourBitLibrary } from "./fourBitLibrary.ts"
+import { plainScales } from "./plainScales.ts"
 import { nameTensor, quantizeKernels } from "./quantize4bit.ts"
+import { type RowScales, scalesByRow, smallerBlock } from "./rowScales.ts"
 
 const f = Math.fround
 
@@ -50,36 +52,54 @@ const kernelsOf = (codebook: Codebook, scales: ScaleFormat, block: BlockSize): W
   return kernels
 }
 
-export const fourBitCodec = (codebook: Codebook, scales: ScaleFormat, block: BlockSize): Codec => ({
-  name: codebook.name,
-  encode: (source: SourceTensor, scope: Scope, path: string) => {
-    const [out, inner] = matrixShape(source.shape, path)
-    if (source.dtype !== "f32" && source.dtype !== "bf16" && source.dtype !== "f16") {
-      throw new TypeError(`${path}: ${codebook.name} quantises f32, bf16 and f16, got ${source.dtype}`)
-    }
-    const n = out * inner
-    scope.queue.useLibrary(fourBitLibrary)
-    const packed = scope.tensor([Math.ceil(n / 2)], path, "u8", "weights")
-    using temporary = new Scope(scope.queue, "workspace")
-    const absmax = temporary.tensor([Math.ceil(n / block)], `${path} scales`)
-    {
-      using dense = new Scope(scope.queue, "workspace")
-      const x = dense.tensor([n], `${path} (${source.dtype})`, source.dtype)
-      scope.queue.uploadSource(x, source)
-      const name = nameTensor(scope.queue, dense, path)
-      scope.queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, x, name], { block, columns: inner })
-    }
-    const storage = [packed, ...scales.encode(absmax, scope, path)]
-    return new PanelWeight(scope.queue, codebook.name, kernelsOf(codebook, scales, block), out, inner, storage)
-  },
-  adopt: (file, path, scope) => {
-    scope.queue.useLibrary(fourBitLibrary)
-    const found = adoptFourBit(file, path, codebook, scales, scope)
-    if (found === undefined) return undefined
-    const { packed, scaleStorage, out, inner, blockSize } = found
-    return new PanelWeight(scope.queue, codebook.name, kernelsOf(codebook, scales, blockSize), out, inner, [
+export const fourBitCodec = (
+  codebook: Codebook,
+  scales: ScaleFormat,
+  block: BlockSize,
+  rowScales: RowScales = "flat"
+): Codec => {
+  const weightOf = (scope: Scope, path: string, { packed, scaleStorage, out, inner, blockSize }: Adopted) => {
+    const smaller = smallerBlock(rowScales, path, inner, blockSize)
+    const [format, size, storage] =
+      smaller === undefined
+        ? [scales, blockSize, scaleStorage]
+        : [plainScales, smaller, [scalesByRow(scales, scaleStorage, scope, path, [out, inner], blockSize, smaller)]]
+    return new PanelWeight(scope.queue, codebook.name, kernelsOf(codebook, format, size), out, inner, [
       packed,
-      ...scaleStorage
+      ...storage
     ])
   }
-})
+  const passes = (path: string, inner: number, size: BlockSize): boolean =>
+    smallerBlock(rowScales, path, inner, size) !== undefined
+  return {
+    name: codebook.name,
+    encode: (source: SourceTensor, scope: Scope, path: string) => {
+      const [out, inner] = matrixShape(source.shape, path)
+      if (source.dtype !== "f32" && source.dtype !== "bf16" && source.dtype !== "f16") {
+        throw new TypeError(`${path}: ${codebook.name} quantises f32, bf16 and f16, got ${source.dtype}`)
+      }
+      const n = out * inner
+      scope.queue.useLibrary(fourBitLibrary)
+      const packed = scope.tensor([Math.ceil(n / 2)], path, "u8", "weights")
+      using temporary = new Scope(scope.queue, "workspace")
+      const absmax = temporary.tensor([Math.ceil(n / block)], `${path} scales`)
+      {
+        using dense = new Scope(scope.queue, "workspace")
+        const x = dense.tensor([n], `${path} (${source.dtype})`, source.dtype)
+        scope.queue.uploadSource(x, source)
+        const name = nameTensor(scope.queue, dense, path)
+        scope.queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, x, name], { block, columns: inner })
+      }
+      const scaleStorage = scales.encode(absmax, passes(path, inner, block) ? temporary : scope, path)
+      return weightOf(scope, path, { packed, scaleStorage, out, inner, blockSize: block })
+    },
+    adopt: (file, path, scope) => {
+      scope.queue.useLibrary(fourBitLibrary)
+      using temporary = new Scope(scope.queue, "workspace")
+      const found = adoptFourBit(file, path, codebook, scales, scope, (inner, size) =>
+        passes(path, inner, size) ? temporary : scope
+      )
+      return found === undefined ? undefined : weightOf(scope, path, found)
+    }
+  }
+}

@@ -63,6 +63,13 @@ export const storageFlags = {
   blockSize: maybe(
     positiveInt("block-size").pipe(Flag.withDescription("weights that share a scale: 32, 64, 128, … 4096 (default 64)"))
   ),
-  skip
+  skip,
+  rowScales: maybe(
+    Flag.Literals("row-scales", ["flat", "bitsandbytes-avx512"]).pipe(
+      Flag.withDescription(
+        "which scale an element has where rows hold no whole blocks: flat, as the format says, or as bitsandbytes 0.50 reads it on AVX-512 machines (default flat)"
+      )
+    )
+  )
 }
 export type StorageInput = Command.Command.Config.Infer<typeof storageFlags>

@@ -99,7 +99,8 @@ export const lossesOfModel = (
         quantize: flags?.quantize,
         doubleQuant: flags?.doubleQuant ?? false,
         blockSize: quantized ? blockSize : undefined,
-        skip: quantized ? skip : undefined
+        skip: quantized ? skip : undefined,
+        rowScales: undefined
       }
       const scored = yield* Effect.provide(scoreBatches(screen, input, batches), assemblyLayer(stack, model))
       const { meanLoss: loss, tokens, compute: used } = scored

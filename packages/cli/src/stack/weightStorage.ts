@@ -35,8 +35,9 @@ export const loaderLayer = (model: OpenedModel, input: StorageInput, compute: Ac
     if (bits === undefined)
       return LlamaLoader.layerOf(model, { denseDtype: dtype }).pipe(Layer.provide(Dense.layerOf(dtype)))
     const { codec, doubleQuant, blockSize, skip } = bits
+    const rowScales = input.rowScales ?? "flat"
     return LlamaLoader.layerOf(model, { denseDtype: dtype, skip }).pipe(
-      Layer.provide((codec === "nf4" ? Nf4 : Fp4).layerOf({ blockSize })),
+      Layer.provide((codec === "nf4" ? Nf4 : Fp4).layerOf({ blockSize, rowScales })),
       Layer.provide(doubleQuant ? DoubleQuant.layer : PlainScales.layer)
     )
   })
@@ -44,7 +45,7 @@ export const loaderLayer = (model: OpenedModel, input: StorageInput, compute: Ac
 /** What the flags ask for, or what the checkpoint is stored as; undefined: dense weights. */
 const fourBits = (
   model: OpenedModel,
-  { quantize, doubleQuant, blockSize, skip }: StorageInput
+  { quantize, doubleQuant, blockSize, skip, rowScales }: StorageInput
 ): Effect.Effect<FourBits | undefined, InvalidInput> => {
   const invalid = (message: string) => Effect.fail(new InvalidInput({ message }))
   const stored = model.config.quantization
@@ -53,6 +54,8 @@ const fourBits = (
     ...(blockSize === undefined ? [] : ["--block-size"]),
     ...(skip === undefined ? [] : ["--skip"])
   ]
+  // A checkpoint that is quantised already may be read by another rule.
+  const unread = stored === undefined && rowScales !== undefined ? ["--row-scales"] : []
   if (stored !== undefined) {
     const other =
       quantize !== undefined && quantize !== stored.codec
@@ -77,10 +80,11 @@ const fourBits = (
     })
   }
   if (quantize === undefined) {
-    return without.length === 0
+    const all = [...without, ...unread]
+    return all.length === 0
       ? Effect.succeed(undefined)
       : invalid(
-          `${without.join(", ")} ${without.length === 1 ? "has" : "have"} no effect without --quantize; add --quantize nf4, or leave out what needs it`
+          `${all.join(", ")} ${all.length === 1 ? "has" : "have"} no effect without --quantize; add --quantize nf4, or leave out what needs it`
         )
   }
   return Effect.gen(function* () {

@@ -31,6 +31,7 @@ import {
 } from "@graft/core"
 import { inverseFrequencies as frequenciesOf } from "../config/inverseFrequencies.ts"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
+import { WeightsMismatch } from "../folder/checkWeights.ts"
 
 export const layerPaths = (config: LlamaConfig): ReadonlyArray<string> =>
   Array.from({ length: config.layers }, (_, i) => `model.layers.${i}`)
@@ -83,6 +84,9 @@ export function* loadLlama(
   const dense = denseCodec(denseDtype)
   const matrices = new Map<string, Matrix>()
   const norms = new Map<string, Tensor>()
+  const shapes = new Map(
+    description.linears.map(({ path, outFeatures, inFeatures }) => [path, [outFeatures, inFeatures] as const])
+  )
   const trained: Array<ParameterSpec> = []
 
   const source = (path: string): SourceTensor => {
@@ -100,6 +104,12 @@ export function* loadLlama(
   const matrix = function* (path: string, by: Codec, group: string): Generator<Loaded, void, void> {
     if (leave(path, group, true)) return
     const weight = by.adopt?.(tensors, path, scope) ?? by.encode(source(path), scope, path)
+    const wanted = shapes.get(path)
+    if (wanted !== undefined && (weight.outFeatures !== wanted[0] || weight.inFeatures !== wanted[1])) {
+      // A quantised checkpoint says a linear's shape beside its codes, which nothing has compared with the config yet.
+      const problem = `${path}.weight is [${weight.outFeatures}, ${weight.inFeatures}], wanted [${wanted.join(", ")}]`
+      throw new WeightsMismatch({ path: description.name, problems: [problem] })
+    }
     matrices.set(path, weight)
     yield { path, bytes: weight.bytes }
   }
