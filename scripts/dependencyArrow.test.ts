@@ -10,7 +10,7 @@ import { dirname, join, relative } from "node:path"
 import { test } from "node:test"
 import ts from "typescript"
 import { isTest, sourceFiles } from "./sourceFiles.ts"
-import { type WorkspacePackage, workspacePackages } from "./workspacePackages.ts"
+import { requiredPeers, type WorkspacePackage, workspacePackages } from "./workspacePackages.ts"
 
 const packages = workspacePackages()
 /** Libraries of a file format, which know nothing of Graft; several plug-ins may read and write by one. */
@@ -97,7 +97,7 @@ for (const one of plugIns) {
       return !name.startsWith("@graft/") || mine.includes(name) || (inTest && name === "@graft/testing")
     })
     assert.deepEqual(found, [])
-    assert.deepEqual(Object.keys(one.manifest.peerDependencies ?? {}).sort(), ["@graft/core", "effect"])
+    assert.deepEqual(requiredPeers(one.manifest).sort(), ["@graft/core", "effect"])
     const depends = Object.keys(one.manifest.dependencies ?? {}).filter(
       (name) => name.startsWith("@graft/") && !shared.includes(name)
     )

@@ -13,7 +13,7 @@ import type { PackedPackage } from "./pack.ts"
 import { runCommand } from "./runCommand.ts"
 import { serveTarballs } from "./serveTarballs.ts"
 import { installRuntimes } from "./smoke.ts"
-import { cache, catalog, publicPackages } from "./workspacePackages.ts"
+import { cache, catalog, publicPackages, requiredPeers } from "./workspacePackages.ts"
 
 /** The first `ts` block of a README, as a reader would copy it. */
 export const exampleOf = (readme: string): string | undefined => /^```ts\n(.*?)^```$/ms.exec(readme)?.[1]
@@ -24,7 +24,7 @@ export const shownOutput = (example: string): ReadonlyArray<string> =>
 
 /** The packages that the example imports: `@graft/core`, `effect`; not `node:fs`. */
 const importedBy = (example: string): ReadonlyArray<string> =>
-  [...example.matchAll(/from "((?:@[^/"]+\/)?[^/":]+)[^":]*"/g)].map(([, name = ""]) => name)
+  [...example.matchAll(/(?:from|import) "((?:@[^/"]+\/)?[^/":]+)[^":]*"/g)].map(([, name = ""]) => name)
 
 /** One package in its folder: what is installed there, and the example that runs. */
 interface Lone {
@@ -35,12 +35,12 @@ interface Lone {
 }
 
 const loneOf = (one: PackedPackage): Lone => {
-  const { name, peerDependencies = {} } = one.manifest
+  const { name } = one.manifest
   const example = exampleOf(readFileSync(join(one.contents, "README.md"), "utf8"))
   return {
     one,
     example,
-    names: [...new Set([name, ...Object.keys(peerDependencies), ...importedBy(example ?? "")])]
+    names: [...new Set([name, ...requiredPeers(one.manifest), ...importedBy(example ?? "")])]
   }
 }
 

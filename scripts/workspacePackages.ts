@@ -15,8 +15,13 @@ export interface Manifest {
   readonly dependencies?: Readonly<Record<string, string>>
   readonly devDependencies?: Readonly<Record<string, string>>
   readonly peerDependencies?: Readonly<Record<string, string>>
+  readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>
   readonly publishConfig?: Readonly<Record<string, unknown>>
 }
+
+/** The peers that a program must have beside it. */
+export const requiredPeers = ({ peerDependencies = {}, peerDependenciesMeta = {} }: Manifest): Array<string> =>
+  Object.keys(peerDependencies).filter((name) => peerDependenciesMeta[name]?.optional !== true)
 
 export interface WorkspacePackage {
   /** The folder's name under packages/: `core`. */

@@ -4,7 +4,7 @@
  * are thrown at enqueue; errors of the outside world stick, and the next read reports them with the name of the op.
  */
 import { Allocator, type ArenaLayout, type Category, type Cell } from "./Allocator.ts"
-import { type Admitted, admits } from "./dtype.ts"
+import { type Admitted, admits, type DType } from "./dtype.ts"
 import { narrow, widen } from "./reference/conversion.ts"
 import type { Tensor } from "./Tensor.ts"
 import type { SourceTensor } from "./TensorSource.ts"
@@ -56,6 +56,10 @@ export interface Limits extends ArenaLayout {
   readonly views: boolean
   /** Memory that the device takes for itself, whatever the program: thread scratch and the like. */
   readonly fixedBytes: number
+  /** What `size` numbers take, where a dtype does not lie there in its own bytes. */
+  readonly heldBytes?: (size: number, dtype: DType) => number
+  /** Scratch memory that its body of a kernel takes, where this is more than the kernel declares. */
+  readonly workspaceBytes?: (kernel: Kernel<never>, operands: ReadonlyArray<Tensor>, params: unknown) => number
 }
 export const oneArena = (device: string, alignment = 64): Limits => ({
   device,
@@ -134,7 +138,10 @@ export abstract class Queue {
       this.#bind(kernel.name, t, i >= kernel.outputs || accumulate || kernel.inPlace?.includes(i) === true)
     )
     for (const { cell } of bound.slice(0, kernel.outputs)) cell.written = true
-    const scratchBytes = kernel.workspaceBytes?.(operands, params) ?? 0
+    const scratchBytes = Math.max(
+      kernel.workspaceBytes?.(operands, params) ?? 0,
+      this.limits.workspaceBytes?.(kernel as Kernel<never>, operands, params) ?? 0 // it reads params by `fields`
+    )
     const workspace = scratchBytes > 0 ? this.allocate(scratchBytes, "workspace") : undefined
     this.submit({ kernel: kernel as Kernel<never>, operands: bound, params, workspace }) // a backend reads params by `fields`
     if (workspace !== undefined) this.free(workspace) // stream-ordered: the next op may have it

@@ -84,7 +84,7 @@ export class Scope implements Disposable {
   }
   tensor(shape: ReadonlyArray<number>, name: string, dtype: DType = "f32", category: Category = this.category): Tensor {
     if (shape.some((n) => !Number.isSafeInteger(n) || n < 0)) throw new RangeError(`${name}: [${shape}] is not a shape`)
-    const bytes = sizeOf(shape) * bytesOf[dtype]
+    const bytes = this.queue.limits.heldBytes?.(sizeOf(shape), dtype) ?? sizeOf(shape) * bytesOf[dtype]
     const t = new Tensor(shape, dtype, name, this.queue.muted ? undefined : this.queue.allocate(bytes, category), this)
     this.#owned.add(t)
     return t

@@ -11,6 +11,7 @@ import {
   ReferenceQueue,
   Scope,
   sourceOf,
+  type Tensor,
   type Weight
 } from "@graft/core"
 import { arenasOf, type BackendUnderTest, hasDType, MiB, onDevice } from "./BackendUnderTest.ts"
@@ -153,10 +154,11 @@ export const testWeight = (name: string, backend: BackendUnderTest, one: WeightC
       weight.storage.reduce((n, t) => n + t.bytes, 0)
     )
     assert.deepEqual([...scope.owned], [...weight.storage], "what encode left in the scope")
-    const { alignment } = queue.limits
+    const { alignment, heldBytes } = queue.limits
+    const held = (t: Tensor) => heldBytes?.(t.size, t.dtype) ?? t.bytes
     assert.equal(
       queue.allocator.liveBytes,
-      weight.storage.reduce((n, t) => n + Math.max(1, Math.ceil(t.bytes / alignment)) * alignment, 0)
+      weight.storage.reduce((n, t) => n + Math.max(1, Math.ceil(held(t) / alignment)) * alignment, 0)
     )
     assert.deepEqual([weight.outFeatures, weight.inFeatures, weight.codec], [out, inner, codec.name])
     const meta = new MetaQueue(backend.limits)
