@@ -8,6 +8,9 @@
  * once, in an order drawn for it. A step takes batchSize · gradAccumulationSteps of them as micro-batches of batchSize; no step reaches
  * over the end of an epoch, so the last of an epoch takes what is left, in as many micro-batches as that needs (the loss is
  * divided by the supervised tokens of the step, so a short step is no special case).
+ *
+ * Grouping by length sorts each window of 50 steps of that order and then draws the order of the window's micro-batches, so that
+ * any step still has units of all lengths over time (transformers' LengthGroupedSampler, with whole micro-batches moved).
  */
 import { permutation } from "./permutation.ts"
 
@@ -15,6 +18,8 @@ export interface ScheduleOptions {
   readonly batchSize: number
   readonly gradAccumulationSteps: number
   readonly shuffle: boolean
+  /** Units of like length in one micro-batch. */
+  readonly groupByLength?: boolean | undefined
   readonly seed: number
 }
 
@@ -36,7 +41,15 @@ export interface BatchSchedule {
   readonly rowsOf: (step: number) => ReadonlyArray<ReadonlyArray<number>>
 }
 
-export const batchSchedule = (units: Units, options: ScheduleOptions): BatchSchedule => {
+/** Steps whose units are sorted together. */
+const WINDOW = 50
+
+/** `tokensOf` gives a row's length; only grouping asks for it. */
+export const batchSchedule = (
+  units: Units,
+  options: ScheduleOptions,
+  tokensOf: (row: number) => number = () => 0
+): BatchSchedule => {
   const { batchSize, gradAccumulationSteps, shuffle, seed } = options
   const count = epochUnits(units, seed, 0).length
   const perStep = batchSize * gradAccumulationSteps
@@ -46,9 +59,32 @@ export const batchSchedule = (units: Units, options: ScheduleOptions): BatchSche
   const orderOf = (epoch: number): Int32Array => {
     if (order.epoch !== epoch) {
       const inOrder = epochUnits(units, seed, epoch)
-      order = { epoch, units: shuffle ? permutation(count, seed, "epoch", epoch).map((at) => inOrder[at]!) : inOrder }
+      const drawn = shuffle ? permutation(count, seed, "epoch", epoch).map((at) => inOrder[at]!) : inOrder
+      order = { epoch, units: options.groupByLength === true ? grouped(drawn, epoch) : drawn }
     }
     return order.units
+  }
+  const lengthOf = (unit: number): number => {
+    let tokens = 0
+    for (let at = units.starts[unit]!; at < units.starts[unit + 1]!; at++) tokens += tokensOf(units.rows[at]!)
+    return tokens
+  }
+  const grouped = (drawn: Int32Array, epoch: number): Int32Array => {
+    const all = new Int32Array(drawn.length)
+    for (let from = 0; from < drawn.length; from += WINDOW * perStep) {
+      const window = drawn.subarray(from, from + WINDOW * perStep)
+      const lengths = window.map(lengthOf)
+      const byLength = Int32Array.from(window.keys()).sort((a, b) => lengths[b]! - lengths[a]! || a - b)
+      // The micro-batch that is not full stays at the end of the epoch.
+      const whole = Math.floor(window.length / batchSize)
+      const windows = Math.ceil(drawn.length / (WINDOW * perStep))
+      const places = permutation(whole, seed, "groups", epoch * windows + from / (WINDOW * perStep))
+      byLength.forEach((at, i) => {
+        const batch = Math.floor(i / batchSize)
+        all[from + (batch < whole ? places[batch]! * batchSize : batch * batchSize) + (i % batchSize)] = window[at]!
+      })
+    }
+    return all
   }
   return {
     stepsPerEpoch,

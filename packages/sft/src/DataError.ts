@@ -137,6 +137,16 @@ export class SpillFailed extends Schema.TaggedError<SpillFailed>()("SpillFailed"
   }
 }
 
+export class UnfitData extends Schema.TaggedError<UnfitData>()("UnfitData", {
+  /** Of the findings. */
+  codes: Schema.Array(Schema.String),
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `${this.problem}\nTo train on it all the same, allow ${this.codes.join(", ")}`
+  }
+}
+
 export type DataError =
   | UnreadableData
   | MalformedRow
@@ -150,6 +160,7 @@ export type DataError =
   | EmptyDataset
   | NothingSupervised
   | SpillFailed
+  | UnfitData
 
 const classes = [
   UnreadableData,
@@ -163,7 +174,8 @@ const classes = [
   SequenceBeyondPositions,
   EmptyDataset,
   NothingSupervised,
-  SpillFailed
+  SpillFailed,
+  UnfitData
 ]
 
 /** Whether something thrown is about the data, as opposed to a mistake of the program. */

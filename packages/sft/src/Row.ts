@@ -6,6 +6,8 @@ export type Row =
       readonly kind: "tokens"
       readonly ids: ReadonlyArray<number>
       readonly labels?: ReadonlyArray<number> | undefined
+      /** The token after the last one, which the attention mask hides together with the padding. */
+      readonly endHidden?: number | undefined
     }
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "completion"; readonly prompt: string; readonly completion: string }

@@ -1,6 +1,7 @@
 /** How data becomes batches: the options, their defaults and their meaning. */
 import { decodeOptions, Fraction, NonNegativeInt, PositiveInt, withDefault } from "@graft/core"
 import { Schema } from "effect"
+import { findingCodes } from "./DataReport.ts"
 import { columnNames } from "./readRow.ts"
 
 const Length = Schema.Int.check(
@@ -35,6 +36,12 @@ export const SftOptions = Schema.Struct({
   longText: Schema.optionalKey(Schema.Literals(["cut", "split"])),
   /** Learn the completion and the assistant's answers, only the last of these, or all text. Rows of plain text are learnt whole. */
   lossOn: withDefault(Schema.Literals(["answers", "last", "all"]), "answers"),
+  /**
+   * Of text that is a rendered conversation already, learn only what follows this text ("<|im_start|>assistant\n"), up to the
+   * next `questionPart` ("<|im_start|>user\n"). Conversations are then learnt so too, whatever `lossOn`.
+   */
+  responsePart: Schema.optionalKey(Schema.NonEmptyString),
+  questionPart: Schema.optionalKey(Schema.NonEmptyString),
   /** What the columns are called in the data: { prompt: "question", completion: "answer" }. */
   columns: withDefault(Schema.Record(Schema.String, Schema.String), {}),
   /** Units of a micro-batch: rows, or packs of rows. */
@@ -43,12 +50,25 @@ export const SftOptions = Schema.Struct({
   gradAccumulationSteps: withDefault(PositiveInt, 1),
   /** Put short rows together into packs of maxLength tokens, each row a document of its own. */
   packing: withDefault(Schema.Boolean, false),
+  /**
+   * Put units of like length into one micro-batch, of those that the order brings within some 50 steps. Nothing is padded in
+   * any case: this evens out how long the micro-batches of a step take.
+   */
+  groupByLength: withDefault(Schema.Boolean, false),
   /** A new order for each epoch; otherwise the data's. */
   shuffle: withDefault(Schema.Boolean, true),
   seed: withDefault(NonNegativeInt, 0),
+  /** Findings that are errors (`end-never-learnt`, …) and are to be no more than a report. */
+  allow: withDefault(Schema.Array(Schema.Literals(findingCodes)), []),
   /** Tokens beyond these bytes lie in a temporary file. */
   memoryBytes: withDefault(NonNegativeInt, 256 * 1024 * 1024)
-})
+}).check(
+  Schema.makeFilter(({ responsePart, questionPart }) =>
+    questionPart !== undefined && responsePart === undefined
+      ? { path: ["questionPart"], issue: "it says where answers end; wanted responsePart too, where they begin" }
+      : undefined
+  )
+)
 export type SftOptions = typeof SftOptions.Type
 export const decodeSftOptions = decodeOptions("sft", SftOptions)
 

@@ -1,7 +1,7 @@
 /**
  * Turns a row into tokens and what of them is learnt.
  *
- * - `text` is learnt whole; `prompt` + `completion` learns the completion; a conversation the assistant's answers; rows already
+ * - `text` is learnt whole, or with `responses` what stands after each response part; `prompt` + `completion` learns the completion; a conversation the assistant's answers; rows already
  *   tokenised what their labels say, or everything without labels.
  * - Text and completions get the tokenizer's leading specials (BOS) and EOS, each once. Conversations are the template's
  *   business alone: nothing is added to what it renders.
@@ -23,6 +23,7 @@ import type { FindingCode } from "./DataReport.ts"
 import { type EncodedPieces, encodePieces } from "./encodePieces.ts"
 import type { Place } from "./Place.ts"
 import type { Row } from "./Row.ts"
+import { type Responses, responsePieces } from "./responsePieces.ts"
 import { supervisedPieces } from "./supervisedPieces.ts"
 import { leadingSpecials, type Tokenizer } from "./Tokenizer.ts"
 
@@ -32,6 +33,8 @@ export interface EncodeOptions {
   /** Whether the user asked for it: only then are rows cut that came tokenised. */
   readonly maxLengthGiven: boolean
   readonly lossOn: "answers" | "last" | "all"
+  /** Of running text and rendered conversations, learn only what follows `from`, up to the next `to`. */
+  readonly responses?: Responses | undefined
   readonly templateNames: ReadonlyArray<string>
 }
 
@@ -50,6 +53,7 @@ export const rowEncoder = (model: DataModel, options: EncodeOptions): EncodeRow 
   return (row, place, split, note) => {
     const { ids, supervised, moved } = encode(row, place, note)
     if (moved) note("border-moved")
+    noteEnds(row, ids, supervised, note)
     const bos = model.tokenizer?.bosId
     if (bos !== undefined && ids[0] === bos && ids[1] === bos) note("bos-twice")
     const words = wordsOf(ids, supervised, place)
@@ -78,6 +82,13 @@ export const rowEncoder = (model: DataModel, options: EncodeOptions): EncodeRow 
       if (row.messages.some(isEmptyTurn)) note("empty-turn")
       return encodeConversation(model.tokenizer, model.chatTemplate, row, options, place)
     }
+    if (row.kind === "text" && options.responses !== undefined) {
+      return withSpecials(
+        model.tokenizer,
+        leading,
+        encodePieces(model.tokenizer, responsePieces(row.text, options.responses))
+      )
+    }
     const all = options.lossOn === "all"
     const pieces =
       row.kind === "text"
@@ -88,6 +99,26 @@ export const rowEncoder = (model: DataModel, options: EncodeOptions): EncodeRow 
           ]
     if (pieces.at(-1)!.text.trim() === "") note("empty-turn")
     return withSpecials(model.tokenizer, leading, encodePieces(model.tokenizer, pieces))
+  }
+
+  /** Looks at the tokens that end generation: whether they are learnt where they should be. */
+  function noteEnds(
+    row: Row,
+    ids: ReadonlyArray<number>,
+    supervised: ReadonlyArray<boolean>,
+    note: (finding: FindingCode) => void
+  ): void {
+    if (row.kind === "tokens") {
+      const hidden = row.endHidden !== undefined && stops.has(row.endHidden)
+      if (
+        (hidden && !stops.has(ids.at(-1) ?? -1) && supervised.at(-1) === true) ||
+        ids.some((id, t) => t > 1 && stops.has(id) && supervised[t] !== true && supervised[t - 1] === true)
+      )
+        note("end-masked")
+    } else if (row.kind === "text" && options.responses === undefined) {
+      const end = ids.findIndex((id, t) => t > 0 && stops.has(id))
+      if (end >= 0 && ids.length - end > 3) note("conversation-as-text")
+    }
   }
 
   function wordsOf(ids: ReadonlyArray<number>, supervised: ReadonlyArray<boolean>, place: Place): Int32Array {
@@ -134,9 +165,19 @@ const encodeConversation = (
 ): EncodedPieces => {
   try {
     const pieces =
-      options.lossOn === "all"
-        ? [{ text: template.render(row.messages, { addGenerationPrompt: false, tools: row.tools }), supervised: true }]
-        : supervisedPieces(template, row, options.lossOn)
+      options.responses !== undefined
+        ? responsePieces(
+            template.render(row.messages, { addGenerationPrompt: false, tools: row.tools }),
+            options.responses
+          )
+        : options.lossOn === "all"
+          ? [
+              {
+                text: template.render(row.messages, { addGenerationPrompt: false, tools: row.tools }),
+                supervised: true
+              }
+            ]
+          : supervisedPieces(template, row, options.lossOn)
     return encodePieces(tokenizer, pieces)
   } catch (error) {
     throw new TemplateFailed({ place, problem: error instanceof Error ? error.message : String(error) })

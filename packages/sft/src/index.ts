@@ -3,7 +3,7 @@ export { type BatchSchedule, batchSchedule, type ScheduleOptions, type Units, un
 export type { ChatTemplate, Message, Piece, RenderOptions } from "./ChatTemplate.ts"
 export * from "./DataError.ts"
 export type { DataModel } from "./DataModel.ts"
-export type { DataReport, Finding, FindingCode } from "./DataReport.ts"
+export { type DataReport, type Finding, type FindingCode, findingCodes, type Severity } from "./DataReport.ts"
 export type { Document, MicroBatch } from "./Document.ts"
 export { type EncodedPieces, encodePieces } from "./encodePieces.ts"
 export { type JinjaTemplateOptions, jinjaTemplate } from "./jinjaTemplate.ts"

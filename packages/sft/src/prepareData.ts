@@ -6,8 +6,8 @@ import { createHash } from "node:crypto"
 import type { BadOptions } from "@graft/core"
 import { Effect, type Scope } from "effect"
 import { type BatchSchedule, batchSchedule, type Units, unitsOfRows } from "./BatchSchedule.ts"
-import { type DataError, isDataError, SequenceBeyondPositions } from "./DataError.ts"
-import type { DataModel } from "./DataModel.ts"
+import { type DataError, isDataError, SequenceBeyondPositions, UnfitData } from "./DataError.ts"
+import { type DataModel, stopIdsOf } from "./DataModel.ts"
 import type { DataReport } from "./DataReport.ts"
 import type { MicroBatch } from "./Document.ts"
 import { rowEncoder } from "./encodeRow.ts"
@@ -60,6 +60,8 @@ export const prepareData = Effect.fnUntraced(function* (
     maxLength,
     maxLengthGiven: options.maxLength !== undefined,
     lossOn: options.lossOn,
+    responses:
+      options.responsePart === undefined ? undefined : { from: options.responsePart, to: options.questionPart },
     templateNames
   })
   const read = yield* Effect.acquireRelease(
@@ -71,7 +73,8 @@ export const prepareData = Effect.fnUntraced(function* (
         {
           columns,
           longText: options.longText,
-          memoryBytes: options.memoryBytes
+          memoryBytes: options.memoryBytes,
+          stopIds: new Set(stopIdsOf(model))
         },
         signal
       )
@@ -79,6 +82,15 @@ export const prepareData = Effect.fnUntraced(function* (
     ({ store }) => Effect.sync(() => store[Symbol.dispose]()),
     { interruptible: true }
   )
+  const unfit = read.findings
+    .build()
+    .filter(({ code, severity }) => severity === "error" && !options.allow.includes(code))
+  if (unfit.length > 0) {
+    return yield* new UnfitData({
+      codes: unfit.map(({ code }) => code),
+      problem: unfit.map((f) => f.message).join("\n")
+    })
+  }
   return prepared(read, options, maxLength)
 })
 
@@ -96,14 +108,20 @@ const prepared = (read: ReadData, options: SftOptions, maxLength: number): Prepa
           weights
         )
       : units(split.train),
-    options
+    options,
+    (row) => store.tokensOf(row)
   )
 
   const heldOut = Int32Array.from([
     ...split.evaluation,
     ...Int32Array.from({ length: store.rows - evaluationFrom }, (_, i) => evaluationFrom + i)
   ])
-  const evaluation = batchSchedule(units(heldOut), { ...options, shuffle: false, gradAccumulationSteps: 1 })
+  const evaluation = batchSchedule(units(heldOut), {
+    ...options,
+    shuffle: false,
+    groupByLength: false,
+    gradAccumulationSteps: 1
+  })
   const documents = (rows: ReadonlyArray<number>): MicroBatch => rows.map((row) => store.document(row))
   return {
     rows: split.train.length,
@@ -163,11 +181,12 @@ const reportOf = (
 
 const fingerprintOf = ({ store, ends, evaluationFrom }: ReadData, options: SftOptions, maxLength: number): string => {
   const hash = createHash("sha256")
-  const { batchSize, gradAccumulationSteps, packing, shuffle, seed, evaluationFraction } = options
+  const { batchSize, gradAccumulationSteps, packing, shuffle, groupByLength, seed, evaluationFraction } = options
   const weights = sourcesOf(options.data).map(({ weight }) => weight)
   const deciding = { batchSize, gradAccumulationSteps, packing, shuffle, seed, evaluationFraction, evaluationFrom }
   const mixed = weights.some((weight) => weight !== 1) ? { weights, ends } : {}
-  hash.update(JSON.stringify({ ...deciding, ...mixed, ...(packing ? { maxLength } : {}) }))
+  const more = { ...(packing ? { maxLength } : {}), ...(groupByLength ? { groupByLength } : {}) }
+  hash.update(JSON.stringify({ ...deciding, ...mixed, ...more }))
   for (let row = 0; row < store.rows; row++) {
     const words = store.wordsOf(row)
     hash.update(Int32Array.of(words.length)).update(words)
@@ -186,8 +205,14 @@ const mixture = (sources: ReadonlyArray<Units>, weights: ReadonlyArray<number>):
     for (const start of source.starts.subarray(1)) starts.push(first + start)
     first += source.rows.length
   }
+  const rows = new Int32Array(first)
+  first = 0
+  for (const source of sources) {
+    rows.set(source.rows, first)
+    first += source.rows.length
+  }
   return {
-    rows: Int32Array.from(sources.flatMap((source) => [...source.rows])),
+    rows,
     starts: Int32Array.from(starts),
     sources: sources.map((source, i) => ({ units: source.starts.length - 1, weight: weights[i]! }))
   }

@@ -13,6 +13,8 @@ export interface ReadOptions {
   /** Undefined: .txt files are split, others cut. */
   readonly longText: "cut" | "split" | undefined
   readonly memoryBytes: number
+  /** The tokens that end generation. */
+  readonly stopIds: ReadonlySet<number>
 }
 
 export interface ReadData {
@@ -42,6 +44,8 @@ export const readData = async (
     const duplicates = new DuplicateFinder(store)
     const firstEqual = int32List()
 
+    let endsLearnt = 0
+    let tokenised = 0
     const ends: Array<number> = []
     const readAll = async (paths: ReadonlyArray<string>, trained: number): Promise<number> => {
       const before = store.rows
@@ -54,18 +58,19 @@ export const readData = async (
             signal?.throwIfAborted()
             for (const { place, value } of batch) {
               rows++
-              for (const words of encode(read(value, place), place, split, (finding) =>
-                findings.note(finding, place)
-              )) {
+              const row = read(value, place)
+              if (row.kind === "tokens") tokenised++
+              for (const words of encode(row, place, split, (finding) => findings.note(finding, place))) {
                 if (!words.some((word) => word < 0)) {
                   findings.note("nothing-supervised", place)
                   continue
                 }
-                const row = store.append(words, place)
-                const first = duplicates.add(row, words)
+                if (words.findLastIndex((word) => word < 0 && options.stopIds.has(~word)) >= 0) endsLearnt++
+                const sample = store.append(words, place)
+                const first = duplicates.add(sample, words)
                 firstEqual.push(first)
                 if (first < trained) findings.note("held-out-is-trained", place)
-                else if (first !== row) findings.note("duplicate", place)
+                else if (first !== sample) findings.note("duplicate", place)
               }
             }
           }
@@ -87,6 +92,10 @@ export const readData = async (
     }
     let rows = await readAll(train, 0)
     const evaluationFrom = store.rows
+    if (endsLearnt === 0) {
+      findings.promote("end-masked", "end-always-masked")
+      if (tokenised === 0) findings.promote("never-stops", "end-never-learnt")
+    }
     if (evaluation.length > 0) rows += await readAll(evaluation, evaluationFrom)
     return { store, findings, rows, firstEqual: firstEqual.view(), ends: ends.slice(0, train.length), evaluationFrom }
   } catch (error) {

@@ -127,7 +127,8 @@ function readTokens(columns: Columns): Row {
   if (from < 0) return { kind: "tokens", ids: [], labels: labels && [] }
   if (kept.slice(from, to).some((value) => value !== 1))
     throw invalid(mask, "it is not 1 between its first and its last 1")
-  return { kind: "tokens", ids: ids.slice(from, to), labels: labels?.slice(from, to) }
+  const row = { kind: "tokens", ids: ids.slice(from, to), labels: labels?.slice(from, to) } as const
+  return to < ids.length ? { ...row, endHidden: ids[to] } : row
 }
 
 function readCompletion(columns: Columns): Row {
