@@ -3,6 +3,7 @@ import * as CliConfig from "effect/cli/CliConfig"
 import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import { chat } from "./commands/chat.ts"
+import { data } from "./commands/data.ts"
 import { doctor } from "./commands/doctor.ts"
 import { evaluate } from "./commands/eval.ts"
 import { generate } from "./commands/generate.ts"
@@ -25,7 +26,7 @@ export const graft = Command.make("graft").pipe(
     },
     { command: "graft train --help", description: "every flag of a verb" }
   ]),
-  Command.withSubcommands([train, plan, generate, chat, evaluate, quantize, logits, inspect, doctor])
+  Command.withSubcommands([train, plan, generate, chat, evaluate, quantize, data, logits, inspect, doctor])
 )
 
 /** The flags that every verb has besides its own. */

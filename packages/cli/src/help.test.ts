@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import { graft, graftOk, start } from "./commandUnderTest.ts"
 
-const verbs = ["train", "plan", "generate", "chat", "eval", "quantize", "logits", "inspect", "doctor"]
+const verbs = ["train", "plan", "generate", "chat", "eval", "quantize", "data", "logits", "inspect", "doctor"]
 
 test("graft --help names every verb, and every verb's help has an example and its flags explained", async () => {
   const all = await graftOk("--help")

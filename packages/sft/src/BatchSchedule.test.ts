@@ -82,6 +82,34 @@ describe("batches", () => {
   })
 })
 
+describe("grouped by length", () => {
+  const lengths = Int32Array.from({ length: 1000 }, (_, row) => 1 + ((row * 7919) % 211))
+  const given = { batchSize: 8, gradAccumulationSteps: 2, shuffle: true, seed: 3 }
+  const spread = (groupByLength: boolean) => {
+    const schedule = batchSchedule(unitsOfRows(range(1000)), { ...given, groupByLength }, (row) => lengths[row]!)
+    const steps = Array.from({ length: schedule.stepsPerEpoch }, (_, i) => schedule.rowsOf(i + 1))
+    assert.deepEqual(sorted(steps.flat(2)), [...range(1000)])
+    assert.ok(steps.slice(0, -1).every((step) => step.length === 2 && step.every((some) => some.length === 8)))
+    const widths = steps.flat().map((some) => {
+      const tokens = some.map((row) => lengths[row]!)
+      return Math.max(...tokens) - Math.min(...tokens)
+    })
+    return { steps, mean: widths.reduce((sum, width) => sum + width, 0) / widths.length }
+  }
+  test("a micro-batch has rows of like length, an epoch still each row once", () => {
+    assert.ok(spread(false).mean > 100)
+    assert.ok(spread(true).mean < 10, `${spread(true).mean} tokens between the shortest and the longest`)
+  })
+  test("long and short micro-batches stand in a drawn order, another for each epoch", () => {
+    const { steps } = spread(true)
+    const first = steps.flat().map(([row]) => lengths[row!]!)
+    const rising = first.slice(1).filter((tokens, i) => tokens > first[i]!).length
+    assert.ok(rising > 0.3 * first.length && rising < 0.7 * first.length, `${rising} of ${first.length}`)
+    const schedule = batchSchedule(unitsOfRows(range(1000)), { ...given, groupByLength: true }, (row) => lengths[row]!)
+    assert.notDeepEqual(schedule.rowsOf(1), schedule.rowsOf(1 + schedule.stepsPerEpoch))
+  })
+})
+
 describe("sources with weights", () => {
   const counts = (rows: ReadonlyArray<number>) => {
     const found = new Map<number, number>()

@@ -51,6 +51,55 @@ const conversation: Row = {
   ]
 }
 
+describe("a text that is a rendered conversation", () => {
+  const text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo there<|im_end|>\n"
+  const both: Row = { kind: "text", text: text + text.replace("yo", "oy") }
+  const responses = { from: "<|im_start|>assistant\n", to: "<|im_start|>user\n" }
+  const model = { stopIds: [3] }
+  test("is learnt whole unless its parts are named, and that is found", () => {
+    assert.deepEqual(show(both, { model }).notes, ["conversation-as-text"])
+    assert.deepEqual(show({ kind: "text", text: "one<|im_end|>\n" }, { model }).notes, [])
+  })
+  test("is learnt after each response part, up to the next question, and gets no end of ours", () => {
+    const { sequences, notes } = show(both, { model, options: { responses } })
+    const turn = (word: string) =>
+      `<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n[${word}][ there][<|im_end|>][\n]`
+    assert.deepEqual(sequences, [`<s>${turn("yo")}${turn("oy")}`])
+    assert.deepEqual(notes, [])
+    const { sequences: open } = show(both, { model, options: { responses: { from: responses.from } } })
+    assert.equal(open[0]!.split("[").length - 1, 17, "without a question part an answer goes to the end")
+  })
+  test("a conversation is learnt by its parts too, which serves a template whose answers cannot be found", () => {
+    const { sequences } = show(conversation, { model: { ...model, chatTemplate: template }, options: { responses } })
+    assert.deepEqual(
+      sequences,
+      show(conversation, { model: { ...model, chatTemplate: template } }).sequences.map((text) =>
+        text.replaceAll("[<|im_end|>]\n", "[<|im_end|>][\n]")
+      )
+    )
+  })
+})
+
+describe("an end that the labels hide", () => {
+  const model = { tokenizer: undefined, stopIds: [9], vocabularySize: 10 }
+  const notes = (row: Row) => show(row, { model }).notes
+  test("by -100 after what is learnt, or by the attention mask, as pad = EOS does", () => {
+    assert.deepEqual(notes({ kind: "tokens", ids: [1, 2, 3, 9], labels: [-100, 2, 3, -100] }), [
+      "end-masked",
+      "never-stops"
+    ])
+    assert.deepEqual(notes({ kind: "tokens", ids: [1, 2, 3], labels: [-100, 2, 3], endHidden: 9 }), [
+      "end-masked",
+      "never-stops"
+    ])
+  })
+  test("not where a prompt holds it, the end is learnt, or what is hidden is padding", () => {
+    assert.deepEqual(notes({ kind: "tokens", ids: [1, 9, 3, 9], labels: [-100, -100, 3, 9] }), [])
+    assert.deepEqual(notes({ kind: "tokens", ids: [1, 2, 9], labels: [-100, 2, 9], endHidden: 9 }), [])
+    assert.deepEqual(notes({ kind: "tokens", ids: [1, 2, 3], labels: [-100, 2, 3], endHidden: 0 }), ["never-stops"])
+  })
+})
+
 describe("text", () => {
   test("is learnt whole, between BOS and EOS", () => {
     assert.deepEqual(show({ kind: "text", text: "one two" }), { sequences: ["<s>[one][ two][</s>]"], notes: [] })

@@ -83,11 +83,9 @@ export const rowEncoder = (model: DataModel, options: EncodeOptions): EncodeRow 
       return encodeConversation(model.tokenizer, model.chatTemplate, row, options, place)
     }
     if (row.kind === "text" && options.responses !== undefined) {
-      return withSpecials(
-        model.tokenizer,
-        leading,
-        encodePieces(model.tokenizer, responsePieces(row.text, options.responses))
-      )
+      // The text is what a template wrote, which ends its answers itself.
+      const encoded = encodePieces(model.tokenizer, responsePieces(row.text, options.responses))
+      return withSpecials(model.tokenizer, leading, encoded, false)
     }
     const all = options.lossOn === "all"
     const pieces =
@@ -187,11 +185,12 @@ const encodeConversation = (
 const withSpecials = (
   tokenizer: Tokenizer,
   leading: ReadonlyArray<number>,
-  { ids, supervised, moved }: EncodedPieces
+  { ids, supervised, moved }: EncodedPieces,
+  ends = true
 ): EncodedPieces => {
   const front = leading.length > 0 && ids[0] === leading.at(-1) ? leading.slice(0, -1) : leading // the text itself begins with BOS
   const eos = tokenizer.eosId
-  const back = eos === undefined || ids.at(-1) === eos ? [] : [eos]
+  const back = !ends || eos === undefined || ids.at(-1) === eos ? [] : [eos]
   return {
     ids: [...front, ...ids, ...back],
     supervised: [...front.map(() => false), ...supervised, ...back.map(() => true)],

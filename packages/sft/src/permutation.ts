@@ -5,7 +5,7 @@
 import { philox } from "@graft/core"
 
 /** What a permutation is for: with the same seed, different purposes are independent. */
-export const purposes = { epoch: 1, split: 2, mixture: 3, groups: 4 } as const
+export const purposes = { epoch: 1, split: 2, mixture: 3, groups: 4, preview: 5 } as const
 export type Purpose = keyof typeof purposes
 
 /** The numbers 0 … length-1 in an order drawn for (seed, purpose, index). `index` is the epoch, where there are several. */

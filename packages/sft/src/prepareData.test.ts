@@ -6,6 +6,7 @@ import { after, describe, test } from "node:test"
 import { Effect } from "effect"
 import type { DataModel } from "./DataModel.ts"
 import { fakeTokenizer } from "./fakeTokenizer.ts"
+import { jinjaTemplate } from "./jinjaTemplate.ts"
 import { type PreparedData, prepareData } from "./prepareData.ts"
 import { namedTemplate } from "./templates.ts"
 
@@ -241,6 +242,82 @@ describe("the report", () => {
       assert.deepEqual([report.rows, report.trainSequences, report.longestTokens], [5, 4, 8])
     })
   })
+  test("an end that no row learns is an error, unless it is allowed", async () => {
+    const chat = {
+      ...model,
+      chatTemplate: jinjaTemplate(
+        "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+      )
+    }
+    const turns = {
+      messages: [
+        { role: "user", content: "a" },
+        { role: "assistant", content: "b" }
+      ]
+    }
+    const data = write("endless.jsonl", turns, turns)
+    const error = await failure({ data }, chat)
+    assert.equal(error._tag, "UnfitData")
+    assert.match(
+      error.message,
+      /^2 rows: in none of them a token that ends generation is learnt.*endless\.jsonl line 1, /
+    )
+    assert.match(error.message, /allow end-never-learnt$/)
+    await run(
+      { data, allow: ["end-never-learnt"] },
+      ({ report }) => {
+        assert.deepEqual(
+          report.findings.map(({ code, severity }) => [code, severity]),
+          [
+            ["end-never-learnt", "error"],
+            ["duplicate", "note"]
+          ]
+        )
+      },
+      chat
+    )
+    // One row that ends makes of the others a warning.
+    await run(
+      {
+        data: [
+          data,
+          write("ends.jsonl", {
+            messages: [
+              { role: "user", content: "a" },
+              { role: "assistant", content: "b</s>" }
+            ]
+          })
+        ]
+      },
+      ({ report }) => {
+        assert.deepEqual(
+          report.findings.map(({ code, severity }) => [code, severity]),
+          [
+            ["never-stops", "warning"],
+            ["duplicate", "note"]
+          ]
+        )
+      },
+      chat
+    )
+  })
+  test("labels whose ends are masked in every row, as pad = EOS does, are an error", async () => {
+    const row = { input_ids: [5, 6, 7, 1], labels: [-100, 6, 7, -100] }
+    const error = await failure({ data: write("masked.jsonl", row) })
+    assert.match(error.message, /pad = EOS.*masked\.jsonl line 1/)
+    await run(
+      { data: write("some.jsonl", row, { input_ids: [5, 6, 7, 1], labels: [-100, 6, 7, 1] }) },
+      ({ report }) => {
+        assert.deepEqual(
+          report.findings.map(({ code, severity }) => [code, severity]),
+          [
+            ["never-stops", "warning"],
+            ["end-masked", "warning"]
+          ]
+        )
+      }
+    )
+  })
   test("names held-out rows that are trained on", async () => {
     const options = {
       data: write("seen.jsonl", { text: "a" }),
@@ -264,6 +341,7 @@ describe("what is wrong is a typed error with its place", () => {
       "BadOptions",
       /data[\s\S]*maxLength|maxLength[\s\S]*data/
     ],
+    ["a question part alone", () => ({ data: "x", questionPart: "Q:" }), "BadOptions", /wanted responsePart too/],
     ["a misspelt column", () => ({ data: "x", columns: { promt: "q" } }), "BadOptions", /promt.*prompt/],
     [
       "a file that is not there",

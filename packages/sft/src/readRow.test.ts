@@ -85,6 +85,7 @@ describe("columns", () => {
       labels: [-100, 2, 3]
     })
     assert.deepEqual(read({ input_ids: [0, 1, 2, 0], attention_mask: [0, 1, 1, 0], labels: [-100, -100, 2, -100] }), {
+      endHidden: 0,
       kind: "tokens",
       ids: [1, 2],
       labels: [-100, 2]

@@ -9,7 +9,8 @@ export const data = Flag.String("data").pipe(
   Flag.withMetavar("PATH"),
   Flag.atLeast(1),
   Flag.withDescription(
-    "rows: .jsonl, .json, .csv, .tsv, .parquet, .safetensors, .txt, a folder, a pattern, or - for standard input; may be repeated"
+    "rows: .jsonl, .json, .csv, .tsv, .parquet, .safetensors, .txt, a folder, a pattern, - for standard input, or a data set of the " +
+      "Hub, org/name[:split][@revision]; may be repeated, each with :WEIGHT, how often an epoch has its rows"
   )
 )
 export const rowFlags = {
@@ -23,6 +24,24 @@ export const rowFlags = {
   lossOn: Flag.Literals("loss-on", ["answers", "last", "all"]).pipe(
     Flag.withDefault("answers" as const),
     Flag.withDescription("learn the answers, only the last one, or all text (default answers)")
+  ),
+  responsePart: maybe(
+    Flag.String("response-part").pipe(
+      Flag.withMetavar("TEXT"),
+      Flag.withDescription(
+        "of text that is a rendered conversation, learn only what follows this text, '<|im_start|>assistant\\n'"
+      )
+    )
+  ),
+  questionPart: maybe(
+    Flag.String("question-part").pipe(
+      Flag.withMetavar("TEXT"),
+      Flag.withDescription("up to the next of this text, '<|im_start|>user\\n'")
+    )
+  ),
+  allow: Flag.Literals("allow", ["end-never-learnt", "end-always-masked"]).pipe(
+    Flag.atLeast(0),
+    Flag.withDescription("train although this was found in the data; may be repeated")
   ),
   column: maybe(
     Flag.KeyValuePair("column").pipe(

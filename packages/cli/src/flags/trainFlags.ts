@@ -55,6 +55,7 @@ const lengthFlags = {
     described("micro-batches of a step; the loss is the mean over all of their learnt tokens (default 1)")
   ),
   packing: off("packing", "put short rows together up to --max-length; each row stays a document of its own"),
+  groupByLength: off("group-by-length", "rows of like length in one micro-batch; nothing is padded in any case"),
   shuffle: Flag.Boolean("shuffle").pipe(
     Flag.withDefault(true),
     described("--no-shuffle: rows in the data's order, not in a new one for each epoch")

@@ -2,13 +2,15 @@
  * Where a verb speaks. For people: lines, and on a terminal one live line below them. For machines (`--json`): one JSON
  * object a line. Both on standard output.
  */
-import { type Styles, styled } from "./styled.ts"
+import { paints, type Styles, styled } from "./styled.ts"
 
 export interface Screen {
   readonly json: boolean
   /** Whether a line can be drawn over. */
   readonly terminal: boolean
   readonly style: Styles
+  /** Whether `style` paints. */
+  readonly colour: boolean
   /** For people only. */
   readonly say: (text: string) => void
   /** Draws over itself; for people at a terminal only. */
@@ -31,6 +33,7 @@ export const makeScreen = (json: boolean, stream: NodeJS.WriteStream = process.s
     json,
     terminal,
     style: styled(stream),
+    colour: !json && paints(stream),
     say: (text) => {
       if (json) return
       wipe()

@@ -11,6 +11,12 @@ export const showModel = (screen: Screen, model: OpenedModel): void => {
   screen.event({ event: "Model", description: model.description, fingerprint: model.fingerprint, notes: model.notes })
 }
 
+export const showFindings = (screen: Screen, { findings }: DataReport): void => {
+  const { bad, warning, faint } = screen.style
+  const styles = { error: bad, warning, note: faint }
+  for (const { severity, message } of findings) screen.say(`  ${styles[severity](severity)}: ${inFlags(message)}`)
+}
+
 export const showData = (screen: Screen, report: DataReport): void => {
   const { rows, trainSequences, evaluationSequences, tokens, supervisedTokens, longestTokens } = report
   const heldOut = evaluationSequences > 0 ? `, ${whole(evaluationSequences)} held out` : ""
@@ -18,6 +24,6 @@ export const showData = (screen: Screen, report: DataReport): void => {
     `${screen.style.strong("data")}   ${whole(rows)} rows, ${whole(trainSequences)} to train on${heldOut}; ${whole(tokens)} tokens, ` +
       `${whole(supervisedTokens)} of them learnt; the longest has ${whole(longestTokens)}`
   )
-  for (const { message } of report.findings) screen.say(`  ${screen.style.warning("found")}: ${inFlags(message)}`)
+  showFindings(screen, report)
   screen.event({ event: "Data", ...report })
 }

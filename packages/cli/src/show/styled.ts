@@ -9,10 +9,13 @@ export interface Styles {
 const plain = (text: string): string => text
 const paint = (code: number) => (text: string) => `\x1b[${code}m${text}\x1b[0m`
 
-export const styled = (stream: { readonly isTTY?: boolean }): Styles => {
+export const paints = (stream: { readonly isTTY?: boolean }): boolean => {
   const { NO_COLOR, TERM } = process.env
-  const colour = stream.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb"
-  return colour
+  return stream.isTTY === true && (NO_COLOR ?? "") === "" && TERM !== "dumb"
+}
+
+export const styled = (stream: { readonly isTTY?: boolean }): Styles => {
+  return paints(stream)
     ? { bad: paint(31), warning: paint(33), good: paint(32), strong: paint(1), faint: paint(2) }
     : { bad: plain, warning: plain, good: plain, strong: plain, faint: plain }
 }

@@ -12,6 +12,7 @@ import type { TrainInput } from "../flags/trainFlags.ts"
 import { adapterLayer } from "./adapterLayer.ts"
 import { backendLayer } from "./backendLayer.ts"
 import { optimizerLayer } from "./optimizerLayer.ts"
+import { rowOptions } from "./rowOptions.ts"
 import { dataModelOf, templateOf } from "./textOfModel.ts"
 import { computeOf, loaderLayer } from "./weightStorage.ts"
 
@@ -58,15 +59,14 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
 export const learningRateOf = (input: TrainInput): number => input.learningRate ?? (input.full ? 2e-5 : 2e-4)
 
 const dataOptions = (input: TrainInput) => ({
-  data: input.data,
+  ...rowOptions(input),
   ...(input.evalData.length === 0 ? {} : { evaluationData: input.evalData }),
   evaluationFraction: input.evalFraction,
-  ...(input.maxLength === undefined ? {} : { maxLength: input.maxLength }),
-  lossOn: input.lossOn,
-  columns: input.column ?? {},
+  allow: input.allow,
   batchSize: input.batchSize,
   gradAccumulationSteps: input.gradAccumulation,
   packing: input.packing,
+  groupByLength: input.groupByLength,
   shuffle: input.shuffle,
   seed: input.seed
 })

@@ -1,12 +1,13 @@
 /** `graft eval`: how well a model predicts rows. */
 import { openModel } from "@graft/llama-loader"
-import { type PreparedData, prepareData } from "@graft/sft"
+import { findingCodes, type PreparedData, prepareData } from "@graft/sft"
 import { Effect } from "effect"
 import type { EvalInput } from "../flags/evalFlags.ts"
 import { showData, showModel } from "../show/findings.ts"
 import { duration, whole } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { assemblyLayer } from "../stack/assembly.ts"
+import { rowOptions } from "../stack/rowOptions.ts"
 import { scoreBatches } from "../stack/scoreBatches.ts"
 import { dataModelOf, templateOf } from "../stack/textOfModel.ts"
 
@@ -16,10 +17,8 @@ export const evaluate = Effect.fnUntraced(function* (input: EvalInput) {
   showModel(screen, model)
   const data = yield* prepareData(
     {
-      data: input.data,
-      ...(input.maxLength === undefined ? {} : { maxLength: input.maxLength }),
-      lossOn: input.lossOn,
-      columns: input.column ?? {},
+      ...rowOptions(input),
+      allow: findingCodes,
       batchSize: input.batchSize,
       shuffle: false
     },
