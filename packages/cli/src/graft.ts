@@ -11,6 +11,7 @@ import { inspect } from "./commands/inspect.ts"
 import { logits } from "./commands/logits.ts"
 import { plan } from "./commands/plan.ts"
 import { quantize } from "./commands/quantize.ts"
+import { synth } from "./commands/synth.ts"
 import { train } from "./commands/train.ts"
 
 export const graft = Command.make("graft").pipe(
@@ -26,7 +27,7 @@ export const graft = Command.make("graft").pipe(
     },
     { command: "graft train --help", description: "every flag of a verb" }
   ]),
-  Command.withSubcommands([train, plan, generate, chat, evaluate, quantize, data, logits, inspect, doctor])
+  Command.withSubcommands([train, plan, generate, chat, evaluate, quantize, data, logits, inspect, doctor, synth])
 )
 
 /** The flags that every verb has besides its own. */
