@@ -13,8 +13,8 @@ import { isTest, sourceFiles } from "./sourceFiles.ts"
 import { requiredPeers, type WorkspacePackage, workspacePackages } from "./workspacePackages.ts"
 
 const packages = workspacePackages()
-/** Libraries of a file format, which know nothing of Graft; several plug-ins may read and write by one. */
-const formats = packages.filter(({ folder }) => ["safetensors", "gguf"].includes(folder))
+/** Libraries of a file format or of where files come from, which know nothing of Graft; several plug-ins may use one. */
+const formats = packages.filter(({ folder }) => ["safetensors", "gguf", "hub"].includes(folder))
 const plugIns = packages.filter((one) => !["core", "cli", "testing"].includes(one.folder) && !formats.includes(one))
 
 interface Import {

@@ -3,7 +3,8 @@ import assert from "node:assert/strict"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
-import { fixtures, graft, graftOk, jsonLines, temporaryFolder } from "./commandUnderTest.ts"
+import { fakeHub } from "@graft/hub/fakeHub"
+import { fixtures, graft, graftOk, jsonLines, start, temporaryFolder } from "./commandUnderTest.ts"
 import { sourceOf } from "./stack/rowOptions.ts"
 
 const folder = temporaryFolder()
@@ -68,3 +69,20 @@ test(
     await graftOk("plan", "-m", model, "-d", endless, "--backend", "reference", "--allow", "end-always-masked")
   }
 )
+
+test("--data org/name takes a data set of the Hub, and HF_HUB_OFFLINE what was fetched", TIMEOUT, async () => {
+  await using hub = await fakeHub({
+    "datasets/org/rows": { files: { "train.jsonl": '{"prompt":"from","completion":" afar"}\n' }, token: "mine" }
+  })
+  const preview = async (variables: Readonly<Record<string, string>>) => {
+    const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(folder, "hf"), ...variables }
+    return start(["data", "preview", "-m", model, "-d", "org/rows"], { env }).outcome
+  }
+  const refused = await preview({ HF_TOKEN: "" })
+  assert.match(refused.stderr, /org\/rows: .*or it is private and no token was given/)
+  const { stdout, stderr } = await preview({ HF_TOKEN: "mine" })
+  assert.match(stdout, /^org\/rows\/train\.jsonl line 1: \d+ tokens, \d+ learnt\n.*from⟦ afar/m, stderr)
+  const asked = hub.requests.length
+  assert.equal((await preview({ HF_HUB_OFFLINE: "1" })).stdout, stdout)
+  assert.equal(hub.requests.length, asked)
+})

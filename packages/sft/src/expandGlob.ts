@@ -4,6 +4,7 @@
  */
 import { readdir } from "node:fs/promises"
 import { join } from "node:path"
+import { namePattern } from "./globPattern.ts"
 
 export const isGlob = (path: string): boolean => /[*?]/.test(path)
 
@@ -22,15 +23,7 @@ const walk = async (folder: string, [part, ...rest]: ReadonlyArray<string>): Pro
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
   const found: Array<string> = []
   if (part === "**") found.push(...(await walk(folder, rest)))
-  const name =
-    part === "**"
-      ? /^[^.].*$/
-      : new RegExp(
-          `^${part
-            .replace(/[.+^${}()|[\]\\]/g, "\\$&")
-            .replaceAll("*", ".*")
-            .replaceAll("?", ".")}$`
-        )
+  const name = part === "**" ? /^[^.].*$/ : namePattern(part)
   for (const entry of entries) {
     if (!name.test(entry.name) || (entry.name.startsWith(".") && !part.startsWith("."))) continue
     const path = folder === "." ? entry.name : join(folder, entry.name)

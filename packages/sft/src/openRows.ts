@@ -1,10 +1,11 @@
-/** Finds the files that a path means, and how each is read: by the ending of its name. */
+/** Finds the files that a path or the name of a data set means, and how each is read: by the ending of its name. */
 import { createReadStream } from "node:fs"
 import { readdir, readFile, stat } from "node:fs/promises"
 import { basename, join } from "node:path"
 import { stdin } from "node:process"
 import { isDataError, UnreadableData } from "./DataError.ts"
 import { expandGlob, isGlob } from "./expandGlob.ts"
+import { hubFiles, hubSource } from "./hubSource.ts"
 import type { RawRow, RowFile } from "./RowFile.ts"
 import { readJson } from "./readJson.ts"
 import { readJsonl } from "./readJsonl.ts"
@@ -34,9 +35,13 @@ const standardInput: RowFile = {
   rows: () => guarded("standard input", readJsonl(stdin, "standard input"))
 }
 
-/** A file, a folder (the files in it that can be read, by name), a pattern, or `-`. Errors are UnreadableData. */
-export const openRows = async (path: string): Promise<ReadonlyArray<RowFile>> => {
+/**
+ * A file, a folder (the files in it that can be read, by name), a pattern, `-`, or a data set of the Hub where there is no such
+ * file. Errors are UnreadableData.
+ */
+export const openRows = async (path: string, signal?: AbortSignal): Promise<ReadonlyArray<RowFile>> => {
   if (path === "-") return [standardInput]
+  if (path.startsWith("hf://")) return hubRows(path, signal)
   if (isGlob(path)) {
     const found = await expandGlob(path)
     if (found.length === 0)
@@ -54,8 +59,26 @@ export const openRows = async (path: string): Promise<ReadonlyArray<RowFile>> =>
     }
     return names.map((name) => rowFile(join(path, name), name))
   } catch (error) {
+    const absent = error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")
+    if (absent && !(endingOf(path) in readers) && hubSource(path) !== undefined) return hubRows(path, signal)
     throw readError(path, error)
   }
+}
+
+/** Each file is fetched when it is read. */
+const hubRows = async (path: string, signal?: AbortSignal): Promise<ReadonlyArray<RowFile>> => {
+  const source = hubSource(path)
+  if (source === undefined) {
+    throw new UnreadableData({ file: path, problem: "wanted hf://datasets/org/name[:split][@revision]" })
+  }
+  const files = await hubFiles(source, Object.keys(readers), signal)
+  return files.map(({ name, fetch }) => {
+    const { isText } = rowFile(name, name)
+    async function* rows(): AsyncGenerator<ReadonlyArray<RawRow>, void> {
+      yield* rowFile(await fetch(), name).rows()
+    }
+    return { file: name, isText, rows }
+  })
 }
 
 const rowFile = (path: string, file: string): RowFile => {

@@ -51,7 +51,7 @@ export const readData = async (
       const before = store.rows
       let rows = 0
       for (const path of paths) {
-        for (const file of await openRows(path)) {
+        for (const file of await openRows(path, signal)) {
           const read = rowReader(options.columns)
           const split = (options.longText ?? (file.isText ? "split" : "cut")) === "split"
           for await (const batch of file.rows()) {

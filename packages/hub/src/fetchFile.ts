@@ -1,0 +1,206 @@
+/**
+ * One file of a repository, by way of the cache of huggingface_hub: blobs/<etag> holds the bytes, snapshots/<commit>/<path>
+ * points there. A download that broke off goes on where it stopped; what came is compared with the hash that the Hub names
+ * (SHA-256 of large files, Git's SHA-1 of others) before it gets its name.
+ */
+import { createHash, randomUUID } from "node:crypto"
+import { createReadStream } from "node:fs"
+import { copyFile, mkdir, open, rename, rm, stat, symlink } from "node:fs/promises"
+import { dirname, join, relative } from "node:path"
+import { Effect } from "effect"
+import { HubError } from "./HubError.ts"
+import { type Asked, hubRequest, reasonOf, STALLED, wait } from "./hubRequest.ts"
+import { asHubError, type HubRepo, pathOf } from "./openRepo.ts"
+
+export interface FetchOptions {
+  /** Told as bytes come: how many there are of how many. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined
+}
+
+/** The path of the file on this machine. Fails with HubError. */
+export const fetchFile = (repo: HubRepo, file: string, options: FetchOptions = {}): Effect.Effect<string, HubError> =>
+  Effect.tryPromise({
+    try: (signal) => fetched(repo, file, options, signal),
+    catch: (error) => asHubError(`${repo.id}/${file}`, error)
+  })
+
+/** Attempts in a row that bring no byte. */
+const ATTEMPTS = 5
+
+interface Remote {
+  readonly url: string
+  readonly etag: string
+  readonly size: number
+}
+
+const fetched = async (repo: HubRepo, file: string, options: FetchOptions, signal: AbortSignal): Promise<string> => {
+  if (!repo.files.includes(file)) {
+    throw new HubError({ message: `${repo.id} has no file ${file}`, what: repo.id, reason: "not-found" })
+  }
+  const path = join(repo.folder, "snapshots", repo.sha, ...file.split("/"))
+  if (await exists(path)) return path
+  if (repo.settings.offline) {
+    throw new HubError({
+      message: `${repo.id}: HF_HUB_OFFLINE is set, and ${path} is not there. Unset it once to fetch it`,
+      what: repo.id,
+      reason: "offline"
+    })
+  }
+  const asked: Asked = { ...repo.asked, what: `${repo.id}/${file}`, signal }
+  const remote = await lookUp(repo, file, asked)
+  const blob = join(repo.folder, "blobs", remote.etag)
+  if (!(await exists(blob))) {
+    await mkdir(dirname(blob), { recursive: true })
+    await download(repo, remote, blob, asked, options)
+  }
+  await point(path, blob)
+  return path
+}
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false
+  )
+
+/** Name and size of the bytes. Large files lie with a storage host, and the answer that points there names them. */
+const lookUp = async (repo: HubRepo, file: string, asked: Asked): Promise<Remote> => {
+  const { settings, sha } = repo
+  const url = `${settings.endpoint}/${pathOf(repo)}/resolve/${sha}/${file.split("/").map(encodeURIComponent).join("/")}`
+  const { headers } = await hubRequest(settings, url, asked, {
+    method: "HEAD",
+    stopAt: (response) => response.headers.has("x-linked-etag")
+  })
+  const etag = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^W\//, "").replaceAll('"', "")
+  const size = Number(headers.get("x-linked-size") ?? headers.get("content-length") ?? Number.NaN)
+  if (!/^[\w-]{8,128}$/.test(etag) || !(Number.isSafeInteger(size) && size >= 0)) {
+    throw new HubError({
+      message: `${asked.what}: ${settings.endpoint} names neither hash nor size of it. Is it a mirror that leaves them out? Try HF_ENDPOINT=https://huggingface.co`,
+      what: asked.what,
+      reason: "server"
+    })
+  }
+  return { url, etag, size }
+}
+
+const download = async (
+  repo: HubRepo,
+  remote: Remote,
+  blob: string,
+  asked: Asked,
+  options: FetchOptions
+): Promise<void> => {
+  // A file begun by another process may be under way there: only whole files are trusted, by their hash.
+  let part = `${blob}.incomplete`
+  for (let round = 1; ; round++) {
+    await fill(repo, remote, part, asked, options)
+    const found = await hashOf(part, remote)
+    if (found === undefined || found === remote.etag) break
+    await rm(part, { force: true })
+    if (round > 1) {
+      throw new HubError({
+        message: `${asked.what}: the bytes that came have the hash ${found}, wanted ${remote.etag}. Something on the way changes them: try again, or another network`,
+        what: asked.what,
+        reason: "damaged"
+      })
+    }
+    part = `${blob}.${randomUUID()}.incomplete`
+  }
+  await rename(part, blob)
+}
+
+/** Fetches what is missing of a file, until it has its size. */
+const fill = async (
+  { settings }: HubRepo,
+  { url, size }: Remote,
+  part: string,
+  asked: Asked,
+  { onProgress }: FetchOptions
+): Promise<void> => {
+  const handle = await open(part, "a")
+  try {
+    let done = (await handle.stat()).size
+    if (done > size) {
+      await handle.truncate(0)
+      done = 0
+    }
+    for (let failures = 0; done < size; ) {
+      const before = done
+      let problem = "the connection ended early"
+      const stalled = new AbortController()
+      try {
+        const signal = AbortSignal.any([stalled.signal, ...(asked.signal === undefined ? [] : [asked.signal])])
+        const headers: Record<string, string> = done > 0 ? { range: `bytes=${done}-` } : {}
+        const response = await hubRequest(settings, url, { ...asked, signal }, { headers, expected: [416] })
+        const from = Number(/^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "")?.[1] ?? 0)
+        if (response.status === 416 || from !== done) {
+          // What is there does not fit what the server has: begin anew.
+          await handle.truncate(0)
+          done = 0
+        }
+        if (response.status === 416 || (from !== 0 && from !== before) || response.body === null) {
+          await response.body?.cancel()
+        } else {
+          let timer = setTimeout(() => stalled.abort(), STALLED)
+          try {
+            for await (const chunk of response.body) {
+              clearTimeout(timer)
+              timer = setTimeout(() => stalled.abort(), STALLED)
+              const bytes = chunk.subarray(0, size - done)
+              await handle.appendFile(bytes)
+              done += bytes.length
+              onProgress?.(done, size)
+              if (done >= size) break
+            }
+          } finally {
+            clearTimeout(timer)
+          }
+        }
+      } catch (cause) {
+        asked.signal?.throwIfAborted()
+        if (cause instanceof HubError || isDisk(cause)) throw cause
+        problem = reasonOf(cause)
+      }
+      failures = done > before ? 0 : failures + 1
+      if (done >= size) break
+      if (failures >= ATTEMPTS) {
+        throw new HubError({
+          message: `${asked.what}: the download breaks off at ${done} of ${size} bytes (${problem}), ${ATTEMPTS} times in a row. Run it again: it goes on from there`,
+          what: asked.what,
+          reason: "network"
+        })
+      }
+      await wait(settings.backOff * 2 ** failures, asked.signal)
+    }
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+const isDisk = (cause: unknown): boolean =>
+  cause instanceof Error && "code" in cause && /^(ENOSPC|EDQUOT|EFBIG|EROFS|EACCES|EPERM|EIO)$/.test(String(cause.code))
+
+/** The hash of the kind that the name is; undefined where the name is none that is known. */
+const hashOf = async (path: string, { etag, size }: Remote): Promise<string | undefined> => {
+  const hash = /^[0-9a-f]{64}$/.test(etag)
+    ? createHash("sha256")
+    : /^[0-9a-f]{40}$/.test(etag)
+      ? createHash("sha1").update(`blob ${size}\0`)
+      : undefined
+  if (hash === undefined) return undefined
+  for await (const chunk of createReadStream(path)) hash.update(chunk)
+  return hash.digest("hex")
+}
+
+/** Where links are not to be had (Windows, some network disks) the file is copied, as huggingface_hub does. */
+const point = async (path: string, blob: string): Promise<void> => {
+  await mkdir(dirname(path), { recursive: true })
+  const temporary = `${path}.${randomUUID()}`
+  try {
+    await symlink(relative(dirname(path), blob), temporary)
+  } catch {
+    await copyFile(blob, temporary)
+  }
+  await rename(temporary, path)
+}

@@ -1,0 +1,221 @@
+import assert from "node:assert/strict"
+import { existsSync, lstatSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { after, describe, test } from "node:test"
+import { Effect } from "effect"
+import { type FakeHub, type FakeRepo, fakeHub, shaOf } from "./fakeHub.ts"
+import { fetchFile } from "./fetchFile.ts"
+import type { HubError } from "./HubError.ts"
+import { type HubSettings, hubSettings } from "./HubSettings.ts"
+import { isRepoId, openRepo } from "./openRepo.ts"
+
+const folder = mkdtempSync(join(tmpdir(), "graft-hub-"))
+after(() => rmSync(folder, { recursive: true }))
+
+const large = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7919) % 251)
+const repos: Readonly<Record<string, FakeRepo>> = {
+  "datasets/org/rows": {
+    files: { "README.md": "hello", "data/train.jsonl": '{"text":"a"}\n', "big file.bin": large },
+    largeFrom: 1000,
+    branches: { "refs/convert/parquet": { "default/train/0000.parquet": "PAR1" }, v2: { "x.txt": "two" } }
+  },
+  "models/org/private": { files: { "config.json": "{}" }, token: "secret" },
+  "models/org/gated": { files: { "config.json": "{}" }, token: "secret", gated: true }
+}
+let caches = 0
+const withHub = async (
+  use: (hub: FakeHub, settings: HubSettings) => Promise<void>,
+  variables: Readonly<Record<string, string>> = {}
+): Promise<void> => {
+  await using hub = await fakeHub(repos)
+  const home = join(folder, `home${caches++}`)
+  const settings = hubSettings({ HF_ENDPOINT: hub.endpoint, HF_HOME: home, ...variables })
+  await use(hub, { ...settings, backOff: 2 })
+}
+const rows = { kind: "dataset", id: "org/rows" } as const
+const fetchOne = (settings: HubSettings, file: string, repo: Parameters<typeof openRepo>[0] = rows) =>
+  Effect.runPromise(Effect.flatMap(openRepo(repo, settings), (opened) => fetchFile(opened, file)))
+const failure = (effect: Effect.Effect<unknown, HubError>) => Effect.runPromise(Effect.flip(effect))
+
+test("settings are those of huggingface_hub", () => {
+  writeFileSync(join(folder, "token"), "kept\n")
+  const of = hubSettings
+  assert.equal(of({ HF_HOME: folder }).token, "kept")
+  assert.equal(of({ HF_HOME: folder, HF_TOKEN: "given" }).token, "given")
+  assert.equal(of({ HF_HOME: "/h" }).cache, join("/h", "hub"))
+  assert.equal(of({ HF_HOME: "/h", HF_HUB_CACHE: "/c" }).cache, "/c")
+  assert.equal(of({ XDG_CACHE_HOME: "/x" }).cache, join("/x", "huggingface", "hub"))
+  assert.equal(of({}).endpoint, "https://huggingface.co")
+  assert.equal(of({ HF_ENDPOINT: "http://mirror/" }).endpoint, "http://mirror")
+  assert.deepEqual(
+    ["1", "ON", "true", "0", ""].map((value) => of({ HF_HUB_OFFLINE: value }).offline),
+    [true, true, true, false, false]
+  )
+})
+
+test("a file comes into the cache as huggingface_hub lays it out, and once", () =>
+  withHub(async (hub, settings) => {
+    const path = await fetchOne(settings, "data/train.jsonl")
+    const home = join(settings.cache, "datasets--org--rows")
+    assert.equal(path, join(home, "snapshots", shaOf("main"), "data", "train.jsonl"))
+    assert.equal(readFileSync(path, "utf8"), '{"text":"a"}\n')
+    assert.equal(readFileSync(join(home, "refs", "main"), "utf8"), shaOf("main"))
+    assert.ok(lstatSync(path).isSymbolicLink())
+    assert.match(readlinkSync(path).replaceAll("\\", "/"), /^\.\.\/\.\.\/\.\.\/blobs\/[0-9a-f]{40}$/)
+    const before = hub.requests.length
+    await fetchOne(settings, "data/train.jsonl")
+    assert.equal(hub.requests.length, before + 1, "the revision is asked for again, the file is not")
+  }))
+
+test("large files come from the storage host, which never sees the token", () =>
+  withHub(
+    async (hub, settings) => {
+      const path = await fetchOne(settings, "big file.bin")
+      assert.deepEqual(new Uint8Array(readFileSync(path)), large)
+      const [storage] = hub.requests.filter((request) => request.path.startsWith("storage"))
+      assert.equal(storage?.headers.authorization, undefined)
+      assert.ok(hub.requests.some((request) => request.headers.authorization === "Bearer mine"))
+    },
+    { HF_TOKEN: "mine" }
+  ))
+
+test("branches, tags and commits; a revision's name may have slashes", () =>
+  withHub(async (_, settings) => {
+    const two = await fetchOne(settings, "x.txt", { ...rows, revision: "v2" })
+    assert.equal(readFileSync(two, "utf8"), "two")
+    assert.equal(await fetchOne(settings, "x.txt", { ...rows, revision: shaOf("v2") }), two)
+    const parquet = { ...rows, revision: "refs/convert/parquet" }
+    await fetchOne(settings, "default/train/0000.parquet", parquet)
+    assert.ok(existsSync(join(settings.cache, "datasets--org--rows", "refs", "refs", "convert", "parquet")))
+    const none = await failure(openRepo({ ...rows, revision: "v3" }, settings))
+    assert.match(none.message, /org\/rows: it has no such revision at http/)
+  }))
+
+describe("what broke off goes on where it stopped", () => {
+  for (const cuts of [[1], [100_000], [299_999], [10, 20, 30, 40, 50, 60, 70], [0, 0, 5]])
+    test(`after ${cuts.join(", ")} bytes`, () =>
+      withHub(async (hub, settings) => {
+        hub.breakAfter(...cuts)
+        assert.deepEqual(new Uint8Array(readFileSync(await fetchOne(settings, "big file.bin"))), large)
+        const ranges = hub.requests.flatMap(({ headers }) => headers.range ?? [])
+        assert.ok(ranges.length >= cuts.filter((bytes) => bytes > 0).length, ranges.join())
+      }))
+  test("in another process: what is there is not fetched again, and a file that never comes is an error", () =>
+    withHub(async (hub, settings) => {
+      hub.breakAfter(120_000, 0, 0, 0, 0, 0)
+      const error = await failure(Effect.flatMap(openRepo(rows, settings), (repo) => fetchFile(repo, "big file.bin")))
+      assert.equal(error.reason, "network")
+      assert.match(error.message, /breaks off at 120000 of 300000 bytes .*it goes on from there/)
+      assert.deepEqual(new Uint8Array(readFileSync(await fetchOne(settings, "big file.bin"))), large)
+      assert.equal(hub.requests.at(-1)!.headers.range, "bytes=120000-")
+    }))
+})
+
+test("bytes that are not those of the hash are fetched anew once, then refused", () =>
+  withHub(async (hub, settings) => {
+    hub.damage(1)
+    assert.deepEqual(new Uint8Array(readFileSync(await fetchOne(settings, "big file.bin"))), large)
+    hub.damage(2)
+    const error = await failure(Effect.flatMap(openRepo(rows, settings), (repo) => fetchFile(repo, "README.md")))
+    assert.equal(error.reason, "damaged")
+    assert.ok(!existsSync(join(settings.cache, "datasets--org--rows", "snapshots", shaOf("main"), "README.md")))
+  }))
+
+describe("refusals say what to do", () => {
+  test("401: no such name, or private", () =>
+    withHub(async (_, settings) => {
+      const error = await failure(openRepo({ kind: "model", id: "org/private" }, settings))
+      assert.equal(error.reason, "unauthorized")
+      assert.match(
+        error.message,
+        /org\/private: there is none of this name at .*, or it is private and no token was given.*HF_TOKEN/
+      )
+      const opened = await Effect.runPromise(
+        openRepo({ kind: "model", id: "org/private" }, { ...settings, token: "secret" })
+      )
+      assert.deepEqual(opened.files, ["config.json"])
+      const wrong = await failure(openRepo({ kind: "model", id: "org/private" }, { ...settings, token: "other" }))
+      assert.match(wrong.message, /the token was not enough/)
+    }))
+  test("403: gated", () =>
+    withHub(async (hub, settings) => {
+      const error = await failure(openRepo({ kind: "model", id: "org/gated" }, settings))
+      assert.equal(error.reason, "gated")
+      assert.ok(error.message.includes(`access is asked for at ${hub.endpoint}/org/gated`))
+    }))
+  test("404, and a file that is not there", () =>
+    withHub(async (hub, settings) => {
+      hub.refuse(1, 404)
+      assert.equal((await failure(openRepo(rows, settings))).reason, "not-found")
+      const error = await failure(Effect.flatMap(openRepo(rows, settings), (repo) => fetchFile(repo, "none")))
+      assert.match(error.message, /org\/rows has no file none/)
+    }))
+  test("429 and 5xx are waited out: for as long as the server says, then for longer and longer, and not for ever", () =>
+    withHub(async (hub, settings) => {
+      hub.refuse(1, 429, { "retry-after": "0.2" })
+      hub.refuse(2, 503)
+      const began = performance.now()
+      await Effect.runPromise(openRepo(rows, settings))
+      assert.ok(performance.now() - began >= 200)
+      assert.equal(hub.requests.length, 4)
+      hub.refuse(5, 429)
+      const error = await failure(openRepo(rows, settings))
+      assert.equal(error.reason, "rate-limited")
+      assert.match(error.message, /5 attempts were made/)
+      hub.refuse(1, 429, { "retry-after": "4000" })
+      assert.equal((await failure(openRepo(rows, settings))).reason, "rate-limited")
+      assert.equal(hub.requests.length, 10, "nobody waits an hour")
+    }))
+})
+
+test("offline only the cache answers; without a network it does too", async () => {
+  let kept: HubSettings | undefined
+  await withHub(async (_, settings) => {
+    const offline = { ...settings, offline: true }
+    const error = await failure(openRepo(rows, offline))
+    assert.equal(error.reason, "offline")
+    assert.match(error.message, /HF_HUB_OFFLINE is set/)
+    const path = await fetchOne(settings, "data/train.jsonl")
+    const repo = await Effect.runPromise(openRepo(rows, offline))
+    assert.deepEqual([repo.files, repo.fromCache], [["data/train.jsonl"], true])
+    assert.equal(await Effect.runPromise(fetchFile(repo, "data/train.jsonl")), path)
+    kept = settings
+  })
+  // The server is gone now.
+  const repo = await Effect.runPromise(openRepo(rows, kept!))
+  assert.equal(repo.fromCache, true)
+  const error = await failure(openRepo({ kind: "model", id: "org/other" }, kept!))
+  assert.equal(error.reason, "network")
+})
+
+test("names from outside never leave the cache's folder", async () => {
+  const evil: FakeRepo = {
+    files: { "../../evil": "x", "/etc/passwd": "x", "a/../../b": "x", "ok.txt": "y", "c:\\x": "z" }
+  }
+  await using hub = await fakeHub({ "models/org/evil": evil })
+  const settings = { ...hubSettings({ HF_ENDPOINT: hub.endpoint, HF_HOME: join(folder, "evil") }), backOff: 2 }
+  const repo = await Effect.runPromise(openRepo({ kind: "model", id: "org/evil" }, settings))
+  assert.deepEqual(repo.files, ["ok.txt"])
+  assert.deepEqual(["a/b", "../b", "a/..", "a--b/c", "a/b/c", "a", "org/na.me_x-1"].map(isRepoId), [
+    true,
+    false,
+    false,
+    false,
+    false,
+    false,
+    true
+  ])
+  const bad = await failure(openRepo({ kind: "model", id: "org/evil", revision: "../x" }, settings))
+  assert.equal(bad.reason, "not-found")
+})
+
+test("an interruption ends a download at once", () =>
+  withHub(async (hub, settings) => {
+    hub.refuse(1, 503, { "retry-after": "60" })
+    const began = performance.now()
+    const controller = new AbortController()
+    setTimeout(() => controller.abort(), 50)
+    await assert.rejects(Effect.runPromise(openRepo(rows, settings), { signal: controller.signal }))
+    assert.ok(performance.now() - began < 5000)
+  }))
