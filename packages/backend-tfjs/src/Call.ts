@@ -31,6 +31,12 @@ export const columnsOf = <T>({ shapes }: Call<T>, i: number): number => sizeOf(s
 /** A number of rank 0, and a vector for every row: tfjs repeats these quickly where sides of 1 are slow. */
 export const scalar = <T>(tf: Ops<T>, value: number): T => tf.fill([], value, "float32")
 
+/** A·B of matrices, or of as many matrices of each. */
+export const product = <T extends Handle>(tf: Ops<T>, a: T, b: T, transposeA: boolean, transposeB: boolean): T => {
+  if (!tf.transposesFirst || a.shape.length > 2) return tf.matMul(a, b, transposeA, transposeB)
+  const plain = (x: T, transposed: boolean) => (transposed ? tf.transpose(x, [1, 0]) : x)
+  return tf.tidy(() => tf.matMul(plain(a, transposeA), plain(b, transposeB), false, false))
+}
 /** Rows [first, first + rows) of a matrix; the matrix itself where these are all. */
 export const rowsFrom = <T extends Handle>(tf: Ops<T>, x: T, first: number, rows: number): T =>
   first === 0 && rows === x.shape[0] ? x : tf.slice(x, [first, 0], [rows, x.shape[1]!])

@@ -19,6 +19,10 @@ export class ShapeOps implements Ops<Shape> {
   peak = 0
   #live = 0
   #made: Array<Shape> = []
+  readonly transposesFirst: boolean
+  constructor(transposesFirst: boolean) {
+    this.transposesFirst = transposesFirst
+  }
 
   /** An operand: its memory is counted elsewhere. */
   operand(shape: ReadonlyArray<number>): Shape {
@@ -91,6 +95,7 @@ export class ShapeOps implements Ops<Shape> {
   sigmoid = this.#same
   sin = this.#same
   sqrt = this.#same
+  tanh = this.#same
   isFinite = (x: Shape): Shape => this.#make(x.shape, 1)
   cast = this.#same
   sum = (x: Shape, axis: number, keepDims: boolean): Shape =>

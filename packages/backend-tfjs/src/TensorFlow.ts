@@ -11,6 +11,8 @@ export type Numbers = "float32" | "int32"
 
 /** The ops that kernel bodies are written in: of tensors, or of their shapes alone (see ShapeOps.ts). */
 export interface Ops<T> {
+  /** Whether a matrix is multiplied faster after it was transposed for it: WebAssembly has a fast product for A·B alone. */
+  readonly transposesFirst: boolean
   /** Frees what `body` makes and does not return. */
   tidy<R extends T | ReadonlyArray<T>>(body: () => R): R
   fill(shape: Array<number>, value: number, dtype: Numbers): T
@@ -33,6 +35,7 @@ export interface Ops<T> {
   sigmoid(x: T): T
   sin(x: T): T
   sqrt(x: T): T
+  tanh(x: T): T
   cast(x: T, dtype: Numbers): T
   sum(x: T, axis: number, keepDims: boolean): T
   max(x: T, axis: number, keepDims: boolean): T
@@ -55,7 +58,7 @@ export interface Tensor extends Handle {
   dispose(): void
 }
 /** The ops of the module: their own types allow lists of numbers and any container of tensors. */
-type OpNames = { readonly [K in keyof Ops<Tensor>]: (...operands: never) => unknown }
+type OpNames = { readonly [K in Exclude<keyof Ops<Tensor>, "transposesFirst">]: (...operands: never) => unknown }
 /** The module that the user imported. */
 export interface TensorFlow extends OpNames {
   tensor(values: never, shape: Array<number>, dtype: Numbers): unknown
@@ -64,10 +67,15 @@ export interface TensorFlow extends OpNames {
   getBackend(): string
   setBackend(name: string): Promise<boolean>
   ready(): Promise<void>
+  enableProdMode?(): void
+  /** tfjs-node's backend says whether it has a GPU. */
+  backend?(): object
 }
 export interface Device extends Ops<Tensor> {
   tensor(values: Float32Array | Int32Array, shape: Array<number>, dtype: Numbers): Tensor
   keep(t: Tensor): Tensor
 }
-/** The module as this package calls it. */
-export const deviceOf = (tf: TensorFlow): Device => tf as unknown as Device // named above one by one; it takes tensors and gives tensors
+/** The module as this package calls it, on a backend. */
+export const deviceOf = (tf: TensorFlow, backend: string): Device =>
+  ({ ...tf, transposesFirst: transposesFirst(backend) }) as unknown as Device // each op is named above: tensors in, tensors out
+export const transposesFirst = (backend: string): boolean => backend === "wasm"

@@ -1,7 +1,7 @@
 /** A TensorFlow.js backend as a layer: the module is the user's, whatever package it comes from. */
 import { Backend, Kernels, type Limits, makePart, oneArena, type Queue } from "@graft/core"
 import { Effect, Layer, Schema } from "effect"
-import { workspaceBytes } from "./plan.ts"
+import { workspaceOn } from "./plan.ts"
 import { heldBytes } from "./storage.ts"
 import type { TensorFlow } from "./TensorFlow.ts"
 import { TfjsQueue } from "./TfjsQueue.ts"
@@ -20,7 +20,7 @@ export const tfjsLimits = (backend: string): Limits => ({
   views: false,
   fixedBytes: TABLES,
   heldBytes,
-  workspaceBytes
+  workspaceBytes: workspaceOn(backend)
 })
 
 export interface TfjsOptions {

@@ -55,8 +55,8 @@ export class TfjsQueue extends Queue {
   constructor(tf: TensorFlow, arenaBytes: ReadonlyArray<number>, limits: Limits) {
     super(arenaBytes, limits)
     this.#module = tf
-    this.#tf = deviceOf(tf)
     this.#backend = tf.getBackend()
+    this.#tf = deviceOf(tf, this.#backend)
   }
 
   protected submit(command: Command): void {

@@ -1,10 +1,11 @@
 /** What a kernel's body takes besides its operands: the body itself, run over shapes. */
-import { type Kernel, sizeOf, type Tensor } from "@graft/core"
+import { type Kernel, type Limits, sizeOf, type Tensor } from "@graft/core"
 import { bodyOf } from "./bodyOf.ts"
 import { type Call, isParts } from "./Call.ts"
 import { roundToBf16 } from "./rounding.ts"
 import { type Shape, ShapeOps } from "./ShapeOps.ts"
 import { heldBytes, heldSize } from "./storage.ts"
+import { transposesFirst } from "./TensorFlow.ts"
 
 /** A shape with a −1 for what is left. */
 export const completed = (shape: ReadonlyArray<number>, size: number): Array<number> => {
@@ -25,23 +26,31 @@ let known = new WeakMap<Kernel<never>, Map<string, number>>()
 let asked = 0
 const MOST = 10_000
 
-export const workspaceBytes = (kernel: Kernel<never>, operands: ReadonlyArray<Tensor>, params: unknown): number => {
-  if (++asked > MOST) {
-    known = new WeakMap()
-    asked = 0
+export const workspaceOn =
+  (backend: string): NonNullable<Limits["workspaceBytes"]> =>
+  (kernel, operands, params) => {
+    const first = transposesFirst(backend)
+    if (++asked > MOST) {
+      known = new WeakMap()
+      asked = 0
+    }
+    const ofKernel = known.get(kernel) ?? new Map<string, number>()
+    known.set(kernel, ofKernel)
+    const key = `${first} ${operands.map((t) => `${t.dtype}${t.shape}${operands.indexOf(t)}`)} ${Object.values(paramsOf(params))}`
+    const bytes = ofKernel.get(key) ?? countedBytes(kernel, operands, params, first)
+    ofKernel.set(key, bytes)
+    return bytes
   }
-  const ofKernel = known.get(kernel) ?? new Map<string, number>()
-  known.set(kernel, ofKernel)
-  const key = `${operands.map((t) => `${t.dtype}${t.shape}${operands.indexOf(t)}`)} ${Object.values(paramsOf(params))}`
-  const bytes = ofKernel.get(key) ?? countedBytes(kernel, operands, params)
-  ofKernel.set(key, bytes)
-  return bytes
-}
 /** The results of a body take the place of the outputs, whose old values go once they are there. */
-const countedBytes = (kernel: Kernel<never>, operands: ReadonlyArray<Tensor>, params: unknown): number => {
+const countedBytes = (
+  kernel: Kernel<never>,
+  operands: ReadonlyArray<Tensor>,
+  params: unknown,
+  first: boolean
+): number => {
   const body = bodyOf(kernel)
   if (body === undefined) return 0
-  const tf = new ShapeOps()
+  const tf = new ShapeOps(first)
   const call: Call<Shape> = {
     tf,
     ...accessors(params),

@@ -11,7 +11,7 @@ import { deviceOf } from "./TensorFlow.ts"
 const firstWrong = async (values: Float32Array): Promise<number | undefined> => {
   await tf.setBackend("wasm")
   await tf.ready()
-  const device = deviceOf(tf)
+  const device = deviceOf(tf, "wasm")
   const x = device.tensor(values, [values.length], "float32")
   const y = roundToBf16(device, x)
   const got = await y.data()

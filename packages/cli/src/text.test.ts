@@ -157,7 +157,18 @@ test("doctor says what there is, and why a backend does not load", TIMEOUT, asyn
     found.map(({ backend: name, loads }) => [name, loads]),
     [
       ["cpu", backends.includes("cpu")],
+      ["tfjs", true],
       ["reference", true]
+    ]
+  )
+  const tfjs = machine!.tfjs as ReadonlyArray<{ name: string; loads: boolean; detail: string }> // the same
+  assert.deepEqual(
+    tfjs.map(({ name, loads, detail }) => [name, loads, detail]),
+    [
+      ["@tensorflow/tfjs-node-gpu", false, "is not installed"],
+      ["@tensorflow/tfjs-node", false, "is not installed"],
+      ["@tensorflow/tfjs-backend-wasm", true, "runs in WebAssembly"],
+      ["@tensorflow/tfjs-backend-cpu", true, "runs in JavaScript, slowly"]
     ]
   )
   assert.ok(Number(machine!.cores) >= 1)

@@ -1,5 +1,17 @@
 /** rmsNorm, rope, swiglu, cross-entropy and the embedding's gradient, forward and backward; the formulas are the kernels' in core. */
-import { added, type Body, type Call, columnsOf, placed, rowsFrom, rowsOf, scalar, sizeOf, whole } from "../Call.ts"
+import {
+  added,
+  type Body,
+  type Call,
+  columnsOf,
+  placed,
+  product,
+  rowsFrom,
+  rowsOf,
+  scalar,
+  sizeOf,
+  whole
+} from "../Call.ts"
 import type { Handle, Ops } from "../TensorFlow.ts"
 
 /** 1 / rms of the rows of x [t, n], as [t, 1]. */
@@ -55,7 +67,8 @@ const rope: Body = (call) => {
     }
     return r
   }
-  const turned = tf.matMul(
+  const turned = product(
+    tf,
     call.at(1, [tokens * heads, headDim]),
     call.constant(`rotation of ${headDim}`, rotation, [headDim, headDim]),
     false,
@@ -120,7 +133,7 @@ const gatherGradient: Body = (call) => {
     return ones
   }
   const distinct = call.upload(() => Int32Array.from(places.keys()), [places.size, 1], "int32")
-  const sums = tf.matMul(call.upload(meeting, [places.size, tokens]), call.at(1, [tokens, width]), false, false)
+  const sums = product(tf, call.upload(meeting, [places.size, tokens]), call.at(1, [tokens, width]), false, false)
   return [added(call, tf.scatterND(distinct, sums, [vocab, width]))]
 }
 

@@ -1,5 +1,5 @@
 /** sumSquares, clipControl, adamW and DoRA's norm, in the order in which core's bodies round. */
-import { type Body, positiveSum, scalar, sizeOf } from "../Call.ts"
+import { type Body, positiveSum, product, scalar, sizeOf } from "../Call.ts"
 
 const sumSquares: Body = (call) => {
   const { tf } = call
@@ -47,7 +47,7 @@ const adamW: Body = (call) => {
     const denominator = tf.add(tf.div(tf.sqrt(v2), tf.sqrt(correction(beta2))), number(call.number("epsilon")))
     const w2 = tf.sub(
       tf.mul(w, number(1 - rate * call.number("weightDecay"))),
-      tf.mul(stepSize, tf.div(m2, denominator))
+      tf.div(tf.mul(stepSize, m2), denominator)
     )
     const unusable = tf.equal(scalarAt(1), number(0))
     return [tf.where(unusable, w, w2), tf.where(unusable, m, m2), tf.where(unusable, v, v2)]
@@ -62,7 +62,7 @@ const doraNorm: Body = (call) => {
   const b = call.at(2, [out, rank])
   const number = (value: number) => scalar(tf, value)
   const cross = tf.sum(tf.mul(b, tf.transpose(call.at(3, [rank, out]), [1, 0])), 1, false)
-  const own = tf.sum(tf.mul(tf.matMul(b, call.at(4, [rank, rank]), false, false), b), 1, false)
+  const own = tf.sum(tf.mul(product(tf, b, call.at(4, [rank, rank]), false, false), b), 1, false)
   const squares = tf.add(
     tf.add(call.at(1, [out]), tf.mul(cross, number(2 * scale))),
     tf.mul(own, number(scale * scale))

@@ -1,5 +1,17 @@
 /** fill, add, addScaled, scaleRows, sum, broadcast, scaleColumns and its gradient, gemm: elements, rows and products. */
-import { added, type Body, columnsOf, placed, preciseSum, rowsFrom, rowsOf, scalar, sizeOf, whole } from "../Call.ts"
+import {
+  added,
+  type Body,
+  columnsOf,
+  placed,
+  preciseSum,
+  product,
+  rowsFrom,
+  rowsOf,
+  scalar,
+  sizeOf,
+  whole
+} from "../Call.ts"
 import type { Handle, Ops } from "../TensorFlow.ts"
 
 const scaled = <T extends Handle>(tf: Ops<T>, x: T, scale: number): T =>
@@ -44,7 +56,7 @@ export const rowBodies: Readonly<Record<string, Body>> = {
     const [ta, tb, outRow] = [flag("ta"), flag("tb"), number("outRow")]
     const a = rowsFrom(tf, call.at(1), number("aRow"), ta ? k : m)
     const b = rowsFrom(tf, call.at(2), number("bRow"), tb ? n : k)
-    const piece = scaled(tf, tf.matMul(a, b, ta, tb), number("scale"))
+    const piece = scaled(tf, product(tf, a, b, ta, tb), number("scale"))
     return [placed(call, added(call, piece, outRow), outRow)]
   }
 }

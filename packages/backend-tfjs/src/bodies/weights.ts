@@ -2,7 +2,7 @@
  * The five kernels of a frozen W [out, in] over any reader of its rows. W is read in pieces of rows, so that what is
  * dequantised for one use stays below a bound.
  */
-import { added, type Body, type Call, columnsOf, placed, rowsFrom, rowsOf, sizeOf } from "../Call.ts"
+import { added, type Body, type Call, columnsOf, placed, product, rowsFrom, rowsOf, sizeOf } from "../Call.ts"
 import type { Handle, Ops } from "../TensorFlow.ts"
 
 /** Elements of W that are dequantised at one time. */
@@ -38,7 +38,7 @@ const apply =
     if (rows === 0) return [call.at(0)]
     const x = rowsFrom(tf, call.at(1), number("xRow"), rows)
     const parts = spansOf(call, reader).map((span) =>
-      tf.tidy(() => tf.matMul(x, reader.rows(call, 2, span.first, span.rows), false, true))
+      tf.tidy(() => product(tf, x, reader.rows(call, 2, span.first, span.rows), false, true))
     )
     return [placed(call, added(call, joined(tf, parts, 1), yRow), yRow)]
   }
@@ -53,7 +53,7 @@ const applyTransposed =
     for (const { first, rows: some } of spansOf(call, reader)) {
       sum = tf.tidy(() => {
         const part = some === number("out") ? dy : tf.slice(dy, [0, first], [rows, some])
-        const dx = tf.matMul(part, reader.rows(call, 2, first, some), false, false)
+        const dx = product(tf, part, reader.rows(call, 2, first, some), false, false)
         return sum === undefined ? dx : tf.add(sum, dx)
       })
     }

@@ -16,9 +16,11 @@ export const adapter = maybe(
   )
 )
 export const backendFlags = {
-  backend: Flag.Literals("backend", ["cpu", "reference"]).pipe(
+  backend: Flag.Literals("backend", ["cpu", "tfjs", "reference"]).pipe(
     Flag.withDefault("cpu" as const),
-    Flag.withDescription("cpu: native kernels; reference: slow TypeScript that runs anywhere (default cpu)")
+    Flag.withDescription(
+      "cpu: native kernels; tfjs: the best TensorFlow.js package that is installed, CUDA by tfjs-node-gpu; reference: slow TypeScript that runs anywhere (default cpu)"
+    )
   ),
   threads: maybe(
     positiveInt("threads").pipe(Flag.withDescription("worker threads (default: the cores this process may use)"))

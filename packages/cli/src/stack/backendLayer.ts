@@ -1,8 +1,9 @@
 /** The device of `--backend`, with its kernels. */
 import { Cpu, type Profile } from "@graft/backend-cpu"
+import { bestTfjs, Tfjs } from "@graft/backend-tfjs"
 import { Reference } from "@graft/core"
 import { FusedKernels } from "@graft/fused-kernels"
-import { Layer } from "effect"
+import { Effect, Layer } from "effect"
 import type { BackendInput } from "../flags/modelFlags.ts"
 import { InvalidInput } from "../problems.ts"
 
@@ -20,11 +21,16 @@ const fusedLayer = (wanted: string) => {
     : refused(`--fused: there is no fused ${unknown}; expected on, off, or some of ${known.join(", ")}`)
 }
 
+/** The best TensorFlow.js package that loads; ops as they are, since fused ones have bodies for the CPU only. */
+const tfjs = Layer.unwrap(Effect.map(bestTfjs(), ({ tf, backend }) => Tfjs.layer(tf, { backend }))).pipe(
+  Layer.catchTag("TfjsUnavailable", (e) => refused(e.message))
+)
+
 export const backendLayer = (
   { backend, threads, isa, fused = "on" }: Pick<BackendInput, "backend" | "threads" | "isa" | "fused">,
   profile?: Profile
 ) => {
-  if (backend === "reference") {
+  if (backend !== "cpu") {
     const extra =
       threads !== undefined
         ? "--threads"
@@ -33,9 +39,11 @@ export const backendLayer = (
           : profile !== undefined
             ? "--profile"
             : undefined
-    return extra === undefined
-      ? Reference.layer
-      : refused(`${extra} has no effect on the reference backend, which has one thread; leave it out`)
+    if (extra !== undefined) {
+      const why = backend === "reference" ? "which has one thread" : "whose threads are TensorFlow.js's own"
+      return refused(`${extra} has no effect on the ${backend} backend, ${why}; leave it out`)
+    }
+    return backend === "reference" ? Reference.layer : tfjs
   }
   const options = { ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }) }
   const cpu = Cpu.layer(options, profile).pipe(

@@ -1,6 +1,7 @@
 /** `graft doctor`: the machine, what it measures, and which backends would load. */
 import { cpus, release } from "node:os"
 import { Cpu, loadNative, type Native, nativePath } from "@graft/backend-cpu"
+import { findTfjs } from "@graft/backend-tfjs"
 import { Backend } from "@graft/core"
 import { Effect, Layer } from "effect"
 import type { DoctorInput } from "../commands/doctor.ts"
@@ -36,10 +37,16 @@ export const doctor = Effect.fnUntraced(function* (input: DoctorInput) {
     isa: input.isa ?? info?.isa ?? null,
     isas: info?.isas ?? []
   }
+  const tfjs = yield* findTfjs()
   const backends = [
     loaded._tag === "Success"
       ? { backend: "cpu", loads: true, detail: `native library ${nativePath()}` }
       : { backend: "cpu", loads: false, detail: loaded.failure },
+    {
+      backend: "tfjs",
+      loads: tfjs.best !== undefined,
+      detail: tfjs.best === undefined ? "no TensorFlow.js package loads" : `${tfjs.best.backend} by ${tfjs.best.name}`
+    },
     { backend: "reference", loads: true, detail: "TypeScript, slow, runs anywhere" }
   ]
   const { style } = screen
@@ -50,8 +57,10 @@ export const doctor = Effect.fnUntraced(function* (input: DoctorInput) {
   if (info !== undefined) screen.say(`instruction sets: ${info.isas.join(", ")}; used: ${facts.isa}`)
   for (const { backend, loads, detail } of backends) {
     screen.say(`backend ${backend}: ${loads ? style.good("loads") : style.bad("does not load")}, ${detail}`)
+    if (backend !== "tfjs") continue
+    for (const one of tfjs.packages) screen.say(`  ${one.name}: ${one.loads ? one.detail : style.faint(one.detail)}`)
   }
-  screen.event({ event: "Machine", ...facts, backends })
+  screen.event({ event: "Machine", ...facts, backends, tfjs: tfjs.packages })
   if (native !== undefined && !input.quick) yield* measure(screen, native, input)
 })
 
