@@ -19,9 +19,14 @@ export interface Into extends Leaf {
   readonly pass: (t: Tensor, dy: Tensor) => boolean
 }
 
+/** How to compute an op's output again from what the tape holds anyway: then the tape need not hold the output. For cheap ops. */
+export interface Again {
+  readonly from: ReadonlyArray<Tensor>
+  readonly run: (out: Tensor) => void
+}
 export interface Primitive<A extends ReadonlyArray<unknown>, S> {
   /** Frees its own temporaries, except what `saved` names. */
-  readonly forward: (g: Graph, ...args: A) => { readonly out: Tensor; readonly saved: S }
+  readonly forward: (g: Graph, ...args: A) => { readonly out: Tensor; readonly saved: S; readonly again?: Again }
   readonly backward: (g: Graph, dy: Tensor, saved: S, into: Into) => void
 }
 type Body<A extends ReadonlyArray<unknown>> = (g: Graph, ...args: A) => Tensor

@@ -6,6 +6,7 @@ import { randomTensor, tensorOf } from "../../testing/src/tensorOf.ts"
 import { MetaQueue } from "./MetaQueue.ts"
 import { defineOp, definePrimitive, override, Routed } from "./Op.ts"
 import { linear } from "./ops/linear.ts"
+import { rmsNorm } from "./ops/rmsNorm.ts"
 import { addInto, addRows } from "./ops/rows.ts"
 import { swiglu } from "./ops/swiglu.ts"
 import { oneArena } from "./Queue.ts"
@@ -256,4 +257,46 @@ test("tensors are found in arrays and plain objects, not in class instances", ()
       readonly t = c
     }
     assert.deepEqual(tensorsIn([a, { deep: [b, { a }] }, new Holder(), 3, null, undefined, "x"]), [a, b])
+  }))
+
+test("what is cheap is not held: its memory goes with its scope, its values come back once for all who read them", () =>
+  onReference(async (queue, scope) => {
+    const [x, gain] = [randomTensor(scope, "x", [6, 4], 1), randomTensor(scope, "gain", [4], 2)]
+    const weights = [randomTensor(scope, "a", [4, 4], 3), randomTensor(scope, "b", [4, 4], 4)] as const
+    const block = (g: Graph): Tensor => {
+      const h = rmsNorm(g, x, gain, 1e-5)
+      return addRows(g, linear(g, h, weights[0]), linear(g, h, weights[1]), 0, 1)
+    }
+    let runs = 0
+    const count = (name: string) => {
+      if (name === "rmsNorm") runs++
+    }
+    const run = (body: (g: Graph) => Tensor) => {
+      runs = 0
+      const enqueue = queue.enqueue.bind(queue)
+      queue.enqueue = (kernel, operands, params) => {
+        count(kernel.name)
+        enqueue(kernel, operands, params)
+      }
+      const passes = gradientsOf(queue, [x, gain, ...weights], body)
+      queue.enqueue = enqueue
+      return { ...passes, runs }
+    }
+    const [kept, again] = [run(block), run((g) => g.scoped(() => block(g)))]
+    assert.deepEqual([kept.runs, again.runs], [1, 2])
+    for (const [i, gradient] of kept.gradients.entries())
+      assertSame(await again.gradients[i]!, await gradient, `gradient ${i}`)
+    const held = (body: (g: Graph) => Tensor): number => {
+      using g = new Graph(queue)
+      g.watch(...weights)
+      const before = queue.allocator.liveBytes
+      g.release(body(g))
+      return queue.allocator.liveBytes - before
+    }
+    assert.equal(
+      held((g) => g.scoped(() => block(g))),
+      0,
+      "x and the gain are somebody else's"
+    )
+    assert.ok(held(block) > 0)
   }))

@@ -1,10 +1,11 @@
 /**
  * A tape of coarse ops. The tape holds exactly what a backward will read (`saved`) and nothing else: an op's output whose
- * value nobody saves is freed at the end of its scope, although its identity still routes the gradient. `backward` walks the
+ * value nobody saves is freed at the end of its scope, although its identity still routes the gradient; one that is cheap to
+ * compute `again` is freed too. `backward` walks the
  * tape from its end; gradients on the way are freed once used, those of watched tensors go where the caller says.
  */
 import type { ActivationDType, DType } from "./dtype.ts"
-import type { Into, Leaf, Overrides, Primitive } from "./Op.ts"
+import type { Again, Into, Leaf, Overrides, Primitive } from "./Op.ts"
 import type { Kernel, Queue } from "./Queue.ts"
 import { Scope, Tensor } from "./Tensor.ts"
 
@@ -42,6 +43,7 @@ export class Graph implements Disposable {
   readonly #tracked = new Set<Tensor>()
   readonly #tape: Array<Node> = []
   readonly #holds = new Map<Tensor, number>()
+  readonly #again = new Map<Tensor, Again>()
   #calls = 0
 
   constructor(queue: Queue, options: GraphOptions = {}) {
@@ -76,7 +78,7 @@ export class Graph implements Disposable {
     this.#scope = inner
     try {
       const out = body()
-      for (const t of inner.owned) if (t === out || this.#holds.has(t)) inner.move(t, outer)
+      for (const t of inner.owned) if (t === out || (this.#holds.has(t) && !this.#again.has(t))) inner.move(t, outer)
       return out
     } finally {
       this.#scope = outer
@@ -86,7 +88,8 @@ export class Graph implements Disposable {
   record<A extends ReadonlyArray<unknown>, S>(name: string, p: Primitive<A, S>, args: A): Tensor {
     const inputs = tensorsIn(args)
     this.queue.origin = name
-    const { out, saved } = this.forward(() => p.forward(this, ...args))
+    const { out, saved, again } = this.forward(() => p.forward(this, ...args))
+    if (again !== undefined && !again.from.some((t) => this.#again.has(t))) this.#again.set(out, again)
     const kept = tensorsIn(saved)
     const captured = kept.find((t) => this.needs(t) && !inputs.includes(t))
     if (captured !== undefined) {
@@ -110,11 +113,12 @@ export class Graph implements Disposable {
     if (!call.tracked) return
     this.#tracked.add(call.out)
     if (this.#options.probe !== undefined) return
-    for (const t of call.saved) this.#holds.set(t, (this.#holds.get(t) ?? 0) + 1)
+    const held = call.saved.flatMap((t) => [t, ...(this.#again.get(t)?.from ?? [])])
+    for (const t of held) this.#holds.set(t, (this.#holds.get(t) ?? 0) + 1)
     this.#tape.push({
       name: call.name,
       out: call.out,
-      held: call.saved,
+      held,
       backward: (dy, into) => {
         if (dy !== undefined) backward(dy, into)
       }
@@ -172,11 +176,21 @@ export class Graph implements Disposable {
     for (let node = this.#tape.pop(); node !== undefined; node = this.#tape.pop()) {
       const d = node.out === undefined ? undefined : gradients.get(node.out)
       if (d !== undefined) passed.delete(d) // its new owner is this node
+      for (const t of node.held) this.#remake(t)
       this.queue.origin = `${node.name} backward`
       node.backward(d, into)
       if (d !== undefined && d !== dy && !passed.has(d)) this.#root.free(d)
       for (const t of node.held) this.#release(t)
     }
+  }
+  /** Gives a tensor that its scope freed its values again. */
+  #remake(t: Tensor): void {
+    const again = this.#again.get(t)
+    if (again === undefined || t.state !== "freed") return
+    t.moveTo(this.queue.allocate(t.bytes, "activations"))
+    this.#root.move(t, this.#root)
+    this.queue.origin = "computed again"
+    again.run(t)
   }
   #release(t: Tensor): void {
     const left = (this.#holds.get(t) ?? 0) - 1

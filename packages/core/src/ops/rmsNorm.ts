@@ -6,8 +6,9 @@ import type { Tensor } from "../Tensor.ts"
 export const rmsNorm = definePrimitive("rmsNorm", {
   forward: (g, x: Tensor, w: Tensor, epsilon: number) => {
     const out = g.tensor(x.shape, "rmsNorm")
-    g.run(rmsNormKernel, [out, x, w], { epsilon })
-    return { out, saved: { x, w, epsilon } }
+    const run = (y: Tensor) => g.run(rmsNormKernel, [y, x, w], { epsilon })
+    run(out)
+    return { out, saved: { x, w, epsilon }, again: { from: [x, w], run } }
   },
   backward: (g, dy, { x, w, epsilon }, into) => {
     const dx = into(x)

@@ -7,8 +7,9 @@ import { writeTogether } from "./writeTogether.ts"
 export const swiglu = definePrimitive("swiglu", {
   forward: (g, gate: Tensor, up: Tensor) => {
     const out = g.tensor(gate.shape, "swiglu")
-    g.run(swigluKernel, [out, gate, up], null)
-    return { out, saved: { gate, up } }
+    const run = (y: Tensor) => g.run(swigluKernel, [y, gate, up], null)
+    run(out)
+    return { out, saved: { gate, up }, again: { from: [gate, up], run } }
   },
   backward: (g, dy, { gate, up }, into) =>
     writeTogether(g, into, [gate, up], (outputs) => g.run(swigluBackward, [...outputs, dy, gate, up], null))

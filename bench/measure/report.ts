@@ -1,0 +1,72 @@
+/** docs/benchmarks.md from bench/results: `bun bench/measure/report.ts`, and at the end of each bench. */
+import { renameSync, writeFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import type { PeerRow } from "../peers/configurations.ts"
+import { type Machine, readResults } from "./results.ts"
+
+const path = fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url))
+const ran = ({ processor, isa, cores, runtime, commit, date }: Machine): string =>
+  `${processor}, ${cores} cores, ${isa}; ${runtime}; commit ${commit}; ${date} UTC.`
+const markdown = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
+  [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n")
+const gib = (bytes: number | undefined): string => (bytes === undefined ? "" : (bytes / 2 ** 30).toFixed(2))
+const fixed = (n: number, digits = 2): string => n.toFixed(digits)
+
+const peers = (): string => {
+  const results = readResults<PeerRow>("peers")
+  if (results === undefined) return ""
+  const steps = results.rows.filter(({ shape }) => shape === undefined)
+  const products = results.rows.filter(({ shape }) => shape !== undefined)
+  return `## Beside PEFT + bitsandbytes + PyTorch (\`bun run bench:peers\`)
+${ran(results.machine)} Versions: ${JSON.stringify(
+    results.rows.find(({ versions }) => versions !== undefined)?.versions ?? {}
+  )
+    .replaceAll(/[{}"]/g, "")
+    .replaceAll(":", " ")
+    .replaceAll(",", ", ")}.
+
+QLoRA steps (forward, backward, AdamW): NF4 with double quantisation, rank 16 on all linears. 135m: SmolLM2-135M-Instruct, 4 × 512 tokens; 7b: two layers of Llama-2-7b's shapes with its embedding and head, 1 × 512 tokens. Both sides are processes that stay and take steps in turn; a ratio is the median of the rounds' ratios, the first step being left out. The peers are tuned (glibc's allocator keeps its memory, \`set_float32_matmul_precision("medium")\`) unless the name says installed. Memory is the processes' peak resident size, interpreters included.
+
+${markdown(
+  ["step", "rounds", "tokens/s", "peers' tokens/s", "times as fast", "GiB", "peers' GiB", "a part of", "first losses"],
+  steps.map((r) => [
+    r.name,
+    String(r.rounds),
+    fixed(r.tokens! / r.graftSeconds, 1),
+    fixed(r.tokens! / r.peerSeconds, 1),
+    `**${fixed(r.ratio)}**`,
+    gib(r.graftBytes),
+    gib(r.peerBytes),
+    `1/${fixed(r.peerBytes! / r.graftBytes!, 1)}`,
+    r.firstLosses!.map((loss) => fixed(loss, 4)).join(", ")
+  ])
+)}
+
+Products y = x Wᵀ in f32, the faster of oneDNN's and torch's own (${products[0]?.threads ?? 2} threads):
+
+${markdown(
+  ["tokens × in × out", "GFLOP/s", "peers'", "times as fast", "of the peak of the same seconds"],
+  products.map((r) => {
+    const [tokens = 0, inner = 0, out = 0] = r.shape!
+    const flops = 2 * tokens * inner * out
+    return [
+      `${tokens} × ${inner} × ${out}`,
+      fixed(flops / r.graftSeconds / 1e9, 0),
+      fixed(flops / r.peerSeconds / 1e9, 0),
+      `**${fixed(r.ratio)}**`,
+      `${fixed(100 * r.peakShare!, 0)} %`
+    ]
+  })
+)}
+`
+}
+
+export const writeReport = (): void => {
+  const text = `# Benchmarks
+Written by the benches from \`bench/results\`; not by hand. What limits the products is in [kernels.md](kernels.md).
+
+${peers()}`
+  writeFileSync(`${path}.partial`, text)
+  renameSync(`${path}.partial`, path)
+}
+if (import.meta.main) writeReport()
