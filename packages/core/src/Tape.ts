@@ -29,8 +29,8 @@ export interface GraphOptions {
   readonly activations?: ActivationDType
   /** Nothing is recorded; each call is reported. What `outer` tracks counts as tracked. */
   readonly probe?: { readonly outer: Graph; readonly observe: (call: Call) => void }
-  /** Calls that are replayed for their shapes only, by index. */
-  readonly dead?: ReadonlySet<number>
+  /** Calls that are replayed for their shapes only, or of which nobody reads the output, by index. */
+  readonly dead?: ReadonlyMap<number, "whole" | "output">
 }
 
 export class Graph implements Disposable {
@@ -40,6 +40,8 @@ export class Graph implements Disposable {
   readonly #options: GraphOptions
   readonly #root: Scope
   #scope: Scope
+  /** Whether nobody will read the output of the call that runs: then it need not be computed. */
+  unread = false
   readonly #tracked = new Set<Tensor>()
   readonly #tape: Array<Node> = []
   readonly #holds = new Map<Tensor, number>()
@@ -105,7 +107,9 @@ export class Graph implements Disposable {
   }
   /** Runs the forward of the next call: for its shapes only, where the recomputation plan says so. */
   forward<A>(run: () => A): A {
-    return this.#options.dead?.has(this.#calls++) === true ? this.queue.mute(run) : run()
+    const dead = this.#options.dead?.get(this.#calls++)
+    this.unread = dead !== undefined
+    return dead === "whole" ? this.queue.mute(run) : run()
   }
   /** Puts a call on the tape if it needs a gradient; a probe only reports it. */
   commit(call: Call, backward: (dy: Tensor, into: Into) => void): void {

@@ -148,17 +148,20 @@ test("a call is dead when nobody who must run reads it", () =>
     })
     assert.deepEqual(
       [...deadCalls([call("p", [x], p, [x]), call("q", [p], q, [p]), call("r", [q], r, [])])].sort(),
-      [1, 2],
+      [
+        [1, "whole"],
+        [2, "whole"]
+      ],
       "q and r only route"
     )
     assert.deepEqual(
       [...deadCalls([call("p", [x], p, []), call("q", [p], q, [kept])])],
-      [],
-      "q makes what it saves, from p"
+      [[1, "output"]],
+      "q makes what it saves, from p, and nobody reads q itself"
     )
     assert.deepEqual(
       [...deadCalls([call("p", [x], p, [], false), call("q", [p], q, [p])])].sort(),
-      [1],
+      [[1, "whole"]],
       "p is read although untracked"
     )
   }))

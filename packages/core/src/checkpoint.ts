@@ -24,15 +24,18 @@ export const checkpoint = (g: Graph, x: Tensor, body: (g: Graph, x: Tensor) => T
   return out
 }
 
-/** Backwards liveness: a call must run again if a backward reads something it makes, or if a call that must run reads its output. */
-export const deadCalls = (calls: ReadonlyArray<Call>): ReadonlySet<number> => {
+/**
+ * Backwards liveness: a call must run again if a backward reads something it makes, or if a call that must run reads its
+ * output. "output": what it makes on the way is read, its output is not.
+ */
+export const deadCalls = (calls: ReadonlyArray<Call>): ReadonlyMap<number, "whole" | "output"> => {
   const read = new Set(calls.flatMap((c) => (c.tracked ? c.saved : [])))
-  const dead = new Set<number>()
+  const dead = new Map<number, "whole" | "output">()
   for (let i = calls.length - 1; i >= 0; i--) {
     const { inputs, out, saved, tracked } = calls[i]!
     const makesSaved = tracked && saved.some((t) => t !== out && !inputs.includes(t))
     if (read.has(out) || makesSaved) for (const t of inputs) read.add(t)
-    else dead.add(i)
+    if (!read.has(out)) dead.set(i, makesSaved ? "output" : "whole")
   }
   return dead
 }

@@ -3,6 +3,8 @@ import assert from "node:assert/strict"
 import test from "node:test"
 import {
   type AdapterSegment,
+  addRows,
+  checkpoint,
   denseCodec,
   Graph,
   loraLinear,
@@ -85,3 +87,46 @@ for (const dropout of [false, true]) {
     })
   }
 }
+
+test("a recomputation whose output nobody reads makes x·A alone, with the same gradients", async () => {
+  const run = async (overrides: ReadonlyMap<string, Override>) => {
+    const queue = new ReferenceQueue([1 << 20])
+    const scope = new Scope(queue, "weights")
+    const make = (name: string, shape: ReadonlyArray<number>, seed: number) => {
+      const t = scope.tensor(shape, name)
+      queue.upload(t, () => uniforms(t.size, seed, 1).map((u) => 2 * u - 1))
+      return t
+    }
+    const w = denseCodec().encode(
+      sourceOf("w", [IN, IN], () => uniforms(IN * IN, 9, 1)),
+      scope,
+      "w"
+    )
+    const [x, a, b] = [make("x", [TOKENS, IN], 1), make("a", [2, IN], 3), make("b", [IN, 2], 4)] as const
+    const gradients = [a, b].map((t) => scope.tensor(t.shape, `d ${t.name}`))
+    let products = 0
+    const enqueue = queue.enqueue.bind(queue)
+    queue.enqueue = (kernel, operands, params) => {
+      if (kernel.name === "dense.apply" && !queue.muted) products++
+      enqueue(kernel, operands, params)
+    }
+    {
+      using g = new Graph(queue, { overrides })
+      g.watch(a, b)
+      const y = checkpoint(g, x, (inner, t) =>
+        inner.scoped(() =>
+          addRows(inner, t, loraLinear(inner, t, w, [{ start: 0, rows: TOKENS, a, b, scale: 2 }]), 0, 1)
+        )
+      )
+      g.backward(y, make("dy", [TOKENS, IN], 2), (t) => ({ tensor: gradients[t === a ? 0 : 1]!, accumulate: false }))
+    }
+    const values = await Promise.all(gradients.map((t) => queue.read(t)))
+    await queue.close()
+    return { values, products }
+  }
+  const composed = await run(new Map())
+  const fused = await run(new Map([[fusedLoraLinear.op, fusedLoraLinear]]))
+  assert.deepEqual([composed.products, fused.products], [1, 1])
+  for (const [i, wanted] of composed.values.entries())
+    for (const [j, v] of wanted.entries()) assert.ok(Math.abs(v - fused.values[i]![j]!) < 1e-5)
+})

@@ -5,7 +5,8 @@
  *   y = x Wᵀ + s · h Bᵀ        dB = s · dyᵀ h      dh = s · dy B      dA = dhᵀ x'      dx = dy W + drop(dh A)
  *
  * Against the composed op it saves the [tokens, out] product h Bᵀ and the copy of y that adds it, in both directions; it
- * keeps h [tokens, rank] instead of computing it again (unsloth/kernels/fast_lora.py recomputes). Its composed twin is
+ * keeps h [tokens, rank] instead of computing it again (unsloth/kernels/fast_lora.py recomputes), and a recomputation of
+ * which only h is read (that of down_proj) leaves the product with W out. Its composed twin is
  * core's ops/loraLinear.ts.
  */
 import {
@@ -35,8 +36,10 @@ const adapterInput = (g: Graph, x: Tensor, { start, rows, dropout }: AdapterSegm
 
 export const fusedLoraLinear = override(loraLinear, {
   forward: (g, x, w, segments) => {
-    const out = g.tensor([x.rows, w.outFeatures], "loraLinear")
-    w.apply(out, x)
+    const { unread } = g // a recomputation that needs h alone
+    const make = () => g.tensor([x.rows, w.outFeatures], "loraLinear")
+    const out = unread ? g.queue.mute(make) : make()
+    if (!unread) w.apply(out, x)
     const hidden = segments.map((s) => {
       const { start, rows, a, b, scale } = s
       const h = g.tensor([rows, a.rows], "xAᵀ")
@@ -44,7 +47,7 @@ export const fusedLoraLinear = override(loraLinear, {
       g.run(gemm, [h, input.t, a], { ...plainGemm, m: rows, k: x.columns, n: a.rows, tb: true, aRow: input.row })
       input.free()
       const last = { m: rows, k: a.rows, n: w.outFeatures, tb: true, scale, accumulate: true, outRow: start }
-      g.run(gemm, [out, h, b], { ...plainGemm, ...last })
+      if (!unread) g.run(gemm, [out, h, b], { ...plainGemm, ...last })
       return h
     })
     return { out, saved: { x, w, segments, hidden } }

@@ -19,20 +19,9 @@ interface Rows {
 }
 /** out (+)= x · mask / (1 − rate): forward and backward alike. Row `keyRow` of the batch is the first. */
 export const dropoutInto = (g: Graph, out: Tensor, x: Tensor, key: DropoutKey, keyRow: number, p: Rows = {}): void => {
-  const { rowKeys, rate, seed, step, site } = key
+  const { rowKeys, ...draw } = key
   const { rows = x.rows, outRow = 0, xRow = 0, accumulate = false } = p
-  g.run(dropoutKernel, [out, x, rowKeys], {
-    rate,
-    seed,
-    step,
-    site,
-    width: x.columns,
-    rows,
-    outRow,
-    xRow,
-    keyRow,
-    accumulate
-  })
+  g.run(dropoutKernel, [out, x, rowKeys], { ...draw, width: x.columns, rows, outRow, xRow, keyRow, accumulate })
 }
 
 export const dropout = definePrimitive("dropout", {

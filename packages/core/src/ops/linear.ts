@@ -23,18 +23,9 @@ export const applyMatrix = (
   w: Matrix,
   { xRow = 0, yRow = 0, rows = x.rows, accumulate = false }: Rows = {}
 ): void => {
-  if (w instanceof Tensor) {
-    g.run(gemm, [y, x, w], {
-      ...plainGemm,
-      m: rows,
-      k: w.columns,
-      n: w.rows,
-      tb: true,
-      accumulate,
-      aRow: xRow,
-      outRow: yRow
-    })
-  } else w.apply(y, x, { xRow, yRow, rows, accumulate })
+  if (!(w instanceof Tensor)) return w.apply(y, x, { xRow, yRow, rows, accumulate })
+  const sizes = { m: rows, k: w.columns, n: w.rows, tb: true, accumulate, aRow: xRow, outRow: yRow }
+  g.run(gemm, [y, x, w], { ...plainGemm, ...sizes })
 }
 export const applyMatrixTransposed = (
   g: Graph,
@@ -43,9 +34,9 @@ export const applyMatrixTransposed = (
   w: Matrix,
   { xRow = 0, yRow = 0, rows = dy.rows, accumulate = false }: Rows = {}
 ): void => {
-  if (w instanceof Tensor) {
-    g.run(gemm, [dx, dy, w], { ...plainGemm, m: rows, k: w.rows, n: w.columns, accumulate, aRow: xRow, outRow: yRow })
-  } else w.applyTransposed(dx, dy, { xRow, yRow, rows, accumulate })
+  if (!(w instanceof Tensor)) return w.applyTransposed(dx, dy, { xRow, yRow, rows, accumulate })
+  const sizes = { m: rows, k: w.rows, n: w.columns, accumulate, aRow: xRow, outRow: yRow }
+  g.run(gemm, [dx, dy, w], { ...plainGemm, ...sizes })
 }
 
 /** y [tokens, out] = x [tokens, in] wᵀ; w [out, in] frozen or trained. A frozen one keeps nothing of x. */

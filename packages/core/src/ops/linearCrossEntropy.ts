@@ -73,15 +73,8 @@ export const linearCrossEntropy = definePrimitive("linearCrossEntropy", {
         applyMatrixTransposed(g, dInput.tensor, dLogits, head, { yRow: row0, rows, accumulate: dInput.accumulate })
       const dw = head instanceof Tensor ? into(head) : undefined
       if (dw !== undefined) {
-        g.run(gemm, [dw.tensor, dLogits, x], {
-          ...plainGemm,
-          m: outFeatures(head),
-          k: rows,
-          n: x.columns,
-          ta: true,
-          accumulate: dw.accumulate,
-          bRow: row0
-        })
+        const sizes = { m: outFeatures(head), k: rows, n: x.columns, ta: true, bRow: row0, accumulate: dw.accumulate }
+        g.run(gemm, [dw.tensor, dLogits, x], { ...plainGemm, ...sizes })
       }
     })
     g.release(losses)
