@@ -172,7 +172,7 @@ export class CpuQueue extends Queue {
     return [...this.#ids].filter(([, id]) => id < 0).map(([kernel]) => kernel.name)
   }
   /** What was recorded since the last call. */
-  get flight(): ReadonlyArray<readonly [op: string, hash: string]> {
+  override get flight(): ReadonlyArray<readonly [op: string, hash: string]> {
     return this.#native.flight(this.#handle)
   }
 

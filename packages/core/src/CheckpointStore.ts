@@ -5,21 +5,42 @@ import type { CheckpointError } from "./errors.ts"
 import type { StatePiece } from "./Optimizer.ts"
 import type { Part } from "./Parts.ts"
 
+/** What must be the same for a run to go on; hashed apart, so that a refusal names what differs. */
+export interface RunIdentity {
+  readonly model: string
+  readonly data: string
+  readonly recipe: string
+}
+/** Where a run stands. `progress` is the trainer's own, as plain JSON: data position, random counter, early stopping. */
+export interface RunPosition {
+  readonly step: number
+  readonly progress: Readonly<Record<string, unknown>>
+}
 export interface CheckpointStore {
   readonly part?: Part["part"]
   /** Writes files and state; returns where. Undefined: nothing is kept. */
-  readonly save: (checkpoint: {
-    readonly step: number
-    readonly fingerprint: string
-    readonly files: ReadonlyArray<SavedFile>
-    readonly pieces: ReadonlyArray<StatePiece>
-  }) => Effect.Effect<string | undefined, CheckpointError>
-  /** Puts the state of the last checkpoint back and returns its step; 0 if there is none. */
-  readonly restore: (fingerprint: string, pieces: ReadonlyArray<StatePiece>) => Effect.Effect<number, CheckpointError>
+  readonly save: (
+    checkpoint: RunPosition & {
+      readonly identity: RunIdentity
+      readonly files: ReadonlyArray<SavedFile>
+      readonly pieces: ReadonlyArray<StatePiece>
+    }
+  ) => Effect.Effect<string | undefined, CheckpointError>
+  /** Keeps files under a name of their own beside the state, as the best adapter so far. */
+  readonly keep: (name: string, files: ReadonlyArray<SavedFile>) => Effect.Effect<string | undefined, CheckpointError>
+  /** Puts the state of the last whole checkpoint back; step 0 if there is none. Warnings say which were damaged. */
+  readonly restore: (
+    identity: RunIdentity,
+    pieces: ReadonlyArray<StatePiece>
+  ) => Effect.Effect<RunPosition & { readonly warnings: ReadonlyArray<string> }, CheckpointError>
 }
 export const CheckpointStore: Context.Reference<CheckpointStore> = Context.Reference<CheckpointStore>(
   "@graft/core/CheckpointStore",
   {
-    defaultValue: () => ({ save: () => Effect.succeed(undefined), restore: () => Effect.succeed(0) })
+    defaultValue: () => ({
+      save: () => Effect.succeed(undefined),
+      keep: () => Effect.succeed(undefined),
+      restore: () => Effect.succeed({ step: 0, progress: {}, warnings: [] })
+    })
   }
 )

@@ -98,6 +98,10 @@ export abstract class Queue {
   abstract atomic(body: () => void): void
   /** Commands enqueued and run, for progress within a step. */
   abstract get progress(): { readonly submitted: number; readonly completed: number }
+  /** What has run since it was last asked, each op with a 64-bit hash of its outputs; nothing where none are kept. */
+  get flight(): ReadonlyArray<readonly [op: string, hash: string]> {
+    return []
+  }
   /** Brings native bodies of a plug-in's kernels from a shared library, where the backend runs such. */
   useLibrary(_path: string): void {}
   /** Tells a backend that the contents of a new cell are undefined; the reference backend fills it with NaN. */

@@ -4,6 +4,10 @@ import type { Category } from "./Allocator.ts"
 import type { MemoryPlan } from "./MetaQueue.ts"
 import type { PageTraffic } from "./Optimizer.ts"
 
+/** Which adapter of a sweep an event is about; absent where one is trained. */
+interface OfVariant {
+  readonly variant?: string
+}
 export type TrainEvent = Data.TaggedEnum<{
   /** Before anything is read: which parts are in use and what the run takes. */
   readonly Plan: {
@@ -14,6 +18,8 @@ export type TrainEvent = Data.TaggedEnum<{
     readonly trainableParameters: number
     readonly steps: number
     readonly stepsPerEpoch: number
+    /** The names of the adapters of a sweep; none where one is trained. */
+    readonly variants: ReadonlyArray<string>
     readonly compute: string
     readonly opsPerStep: number
     /** Which implementation runs for the ops that a layer replaced. */
@@ -25,7 +31,7 @@ export type TrainEvent = Data.TaggedEnum<{
   /** Within a step: the share of its commands that have run. */
   readonly Progress: { readonly step: number; readonly fraction: number }
   /** Loss and gradient norm are those before the update, means over supervised tokens. */
-  readonly Step: {
+  readonly Step: OfVariant & {
     readonly step: number
     readonly loss: number
     readonly gradNorm: number
@@ -43,12 +49,28 @@ export type TrainEvent = Data.TaggedEnum<{
     readonly rows: ReadonlyArray<string>
   }
   /** After a Step, where the optimiser's state pages. */
-  readonly Paging: PageTraffic & { readonly step: number }
-  readonly Eval: { readonly step: number; readonly loss: number; readonly tokens: number }
-  readonly Checkpoint: { readonly step: number; readonly path: string }
+  readonly Paging: PageTraffic & OfVariant & { readonly step: number }
+  /** Held-out rows; accuracy is the share of supervised tokens that the model ranks first. */
+  readonly Eval: OfVariant & {
+    readonly step: number
+    readonly loss: number
+    readonly perplexity: number
+    readonly accuracy: number
+    readonly tokens: number
+  }
+  /** What the model says to a prompt now. */
+  readonly Sample: OfVariant & { readonly step: number; readonly prompt: string; readonly text: string }
+  /** What a person should know and what did not end the run: a damaged checkpoint, a skipped step. */
+  readonly Warning: OfVariant & { readonly step: number; readonly message: string }
+  /** `best`: the held-out loss of the best adapter so far, where this is it. */
+  readonly Checkpoint: OfVariant & { readonly step: number; readonly path: string; readonly best?: number }
+  /** The flight recorder's record of one step: each op with a 64-bit hash of its outputs, in hexadecimal, in order. */
+  readonly Flight: { readonly step: number; readonly ops: ReadonlyArray<readonly [op: string, hash: string]> }
   readonly Done: {
     readonly steps: number
     readonly interrupted: boolean
+    /** Why it ended before its last step, where nobody stopped it: early stopping. */
+    readonly early?: string
     readonly peakBytes: number
     readonly plannedBytes: number
   }

@@ -46,14 +46,22 @@ export class OutOfMemory extends Schema.TaggedError<OutOfMemory>()("OutOfMemory"
     return `the plan needs ${mb(this.wantedBytes)} on ${this.device}, which has ${mb(this.availableBytes)}; lower the batch size or the length, or turn checkpointing on`
   }
 }
+/** A step whose loss or gradient is not finite, or above `limit`: nothing of it was applied. */
 export class NotFinite extends Schema.TaggedError<NotFinite>()("NotFinite", {
   step: Schema.Number,
   loss: Schema.Number,
   gradNorm: Schema.Number,
   /** The rows of the step's batches, as their data set names them. */
-  rows: Schema.Array(Schema.String)
+  rows: Schema.Array(Schema.String),
+  limit: Schema.optionalKey(Schema.Number),
+  /** The last good step, and where it is kept. */
+  saved: Schema.optionalKey(Schema.Struct({ step: Schema.Number, path: Schema.String })),
+  variant: Schema.optionalKey(Schema.String)
 }) {
   override get message(): string {
-    return `step ${this.step}: loss ${this.loss}, gradient norm ${this.gradNorm}, in ${this.rows.join(", ")}; the update was not applied. Lower the learning rate, or look at these rows`
+    const { step, loss, gradNorm, rows, limit, saved, variant } = this
+    const spike = limit === undefined ? "" : `, above ${limit.toPrecision(4)}, the limit of a spike`
+    const kept = saved === undefined ? "" : `; ${saved.path} holds the adapter as of step ${saved.step}`
+    return `${variant === undefined ? "" : `${variant}: `}step ${step}: loss ${loss}${spike}, gradient norm ${gradNorm}, in ${rows.join(", ")}; the update was not applied${kept}. Lower the learning rate, or look at these rows`
   }
 }

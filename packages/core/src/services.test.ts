@@ -5,7 +5,8 @@ import { gradientsOf, onReference } from "../../testing/src/onReference.ts"
 import { randomTensor } from "../../testing/src/tensorOf.ts"
 import { override } from "./Op.ts"
 import { swiglu } from "./ops/swiglu.ts"
-import { AdamW, Backend, Dense, Kernels, Optimizer, Reference, WeightCodec } from "./services.ts"
+import { Reference } from "./reference/Reference.ts"
+import { AdamW, Backend, Dense, Kernels, Optimizer, WeightCodec } from "./services.ts"
 
 test("AdamW's options are decoded when its layer is built", async () => {
   const build = (options: object) =>

@@ -12,9 +12,7 @@ import type { Override, Overrides } from "./Op.ts"
 import { adamW, type MakeOptimizer } from "./Optimizer.ts"
 import { makePart, type Part } from "./Parts.ts"
 import type { Limits, Queue } from "./Queue.ts"
-import { oneArena } from "./Queue.ts"
 import { denseCodec } from "./reference/denseCodec.ts"
-import { ReferenceQueue } from "./reference/ReferenceQueue.ts"
 import type { ScaleFormat } from "./ScaleFormat.ts"
 import type { Tensor, Scope as TensorScope } from "./Tensor.ts"
 import type { Codec } from "./Weight.ts"
@@ -65,6 +63,8 @@ export class ModelLoader extends Context.Service<
   Part & {
     readonly description: ModelDescription
     readonly codec: string
+    /** Names the content of its weights, wherever they lie; left out: the model's name does. May read all of them. */
+    readonly fingerprint?: () => Promise<string>
     readonly load: (
       queue: Queue,
       scope: TensorScope,
@@ -100,26 +100,6 @@ export class Collective extends Context.Reference<{
   readonly part?: Part["part"]
   readonly allReduce: (queue: Queue, tensors: ReadonlyArray<Tensor>) => void
 }>("@graft/core/Collective", { defaultValue: () => ({ allReduce: () => {} }) }) {}
-
-/** The slow, obvious engine in TypeScript: the oracle of all others, and what runs where nothing else does. */
-export const Reference: { readonly layer: Layer.Layer<Backend | Kernels> } = {
-  layer: Layer.mergeAll(
-    Layer.effect(
-      Backend,
-      Effect.map(makePart("reference backend"), (part) => ({
-        part,
-        limits: oneArena("reference"),
-        multipliesBf16: false,
-        open: (arenaBytes: ReadonlyArray<number>) =>
-          Effect.acquireRelease(
-            Effect.sync((): Queue => new ReferenceQueue(arenaBytes)),
-            (queue) => Effect.promise(() => queue.close())
-          )
-      }))
-    ),
-    Kernels.layerComposed
-  )
-}
 
 /** Frozen weights unquantised, in their file's dtype or another. */
 export const Dense = {

@@ -4,7 +4,7 @@ import { type DType, type Limits, type Queue, Scope } from "@graft/core"
 
 export type Open = (arenaBytes: ReadonlyArray<number>) => Queue | Promise<Queue>
 /** The flight recorder's list: an op and a hash of its outputs, in order. */
-export type Flight = ReadonlyArray<readonly [op: string, hash: number | string]>
+export type Flight = ReadonlyArray<readonly [op: string, hash: string]>
 
 export interface BackendUnderTest {
   /** As a plan would use them. */

@@ -8,7 +8,7 @@ testBackend("reference", {
   open: (bytes) => new ReferenceQueue(bytes),
   record: async (bytes) => {
     const queue = new ReferenceQueue(bytes, { record: true })
-    return { queue, flight: () => queue.flight! }
+    return { queue, flight: () => queue.flight }
   }
 })
 /** As WebGPU wants it: what is read and what is written lie apart, 256-byte offsets, small buffers, no part as an operand. */

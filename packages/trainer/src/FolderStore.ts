@@ -1,134 +1,183 @@
 /**
  * Checkpoints in a folder. One is written under a temporary name, synced and renamed, so that what stands under its own name
- * is whole; state goes piece by piece and is never all in memory.
+ * is whole; the one before it stays beside it, for a disk that lies. State goes piece by piece and is never all in memory.
  */
-import { CheckpointError, CheckpointStore, makePart } from "@graft/core"
-import { Effect, FileSystem, Layer, Path, Schema } from "effect"
+import { CheckpointError, CheckpointStore, makePart, type SavedFile } from "@graft/core"
+import { Effect, FileSystem, Layer, Path } from "effect"
+import { decodeManifest, encodeManifest, type Manifest, mismatch, sha256 } from "./checkpointManifest.ts"
+import { lockFolder } from "./RunLock.ts"
 
-const Manifest = Schema.Struct({
-  step: Schema.Int,
-  /** Of the recipe, the model and the data: a run goes on only with the same. */
-  fingerprint: Schema.String,
-  pieces: Schema.Array(Schema.Struct({ name: Schema.String, bytes: Schema.Int, sha256: Schema.String }))
-})
-const ManifestJson = Schema.fromJsonString(Manifest)
-
-const sha256 = (bytes: Uint8Array): Effect.Effect<string> =>
-  Effect.promise(async () => {
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice()))
-    return Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("")
-  })
+/** The last checkpoint, the one before it, and one that is being written. */
 const STATE = "state"
+const PREVIOUS = "state.previous"
+const NEXT = ".state.next"
+const MANIFEST = "state.json"
 
-/** Keeps the adapter's files in `folder`, and the state to go on with in `folder`/state. */
+/** Keeps the adapter's files in `folder`, and the state to go on with in `folder`/state. One run at a time has the folder. */
 export const FolderStore = {
-  layer: (folder: string): Layer.Layer<never, never, FileSystem.FileSystem | Path.Path> =>
-    Layer.effect(
-      CheckpointStore,
+  layer: (folder: string): Layer.Layer<never, CheckpointError, FileSystem.FileSystem | Path.Path> =>
+    Layer.effect(CheckpointStore, Effect.andThen(lockFolder(folder), makeStore(folder)))
+}
+
+const makeStore = Effect.fnUntraced(function* (folder: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const part = yield* makePart("folder store")
+  const at = (...names: ReadonlyArray<string>): string => path.join(folder, ...names)
+  const fail = (where: string, problem: string) => new CheckpointError({ path: where, message: `${where}: ${problem}` })
+  const saying = <A, E extends { readonly message: string }>(where: string, effect: Effect.Effect<A, E>) =>
+    Effect.mapError(effect, (e) => fail(where, e.message))
+
+  const writeSynced = (file: string, bytes: Uint8Array) =>
+    Effect.scoped(
       Effect.gen(function* () {
-        const fs = yield* FileSystem.FileSystem
-        const path = yield* Path.Path
-        const part = yield* makePart("folder store")
-        const fail = (where: string, problem: string) =>
-          new CheckpointError({ path: where, message: `${where}: ${problem}` })
-        const at = <A, E extends { readonly message: string }>(where: string, effect: Effect.Effect<A, E>) =>
-          Effect.mapError(effect, (e) => fail(where, e.message))
-
-        const writeSynced = (file: string, bytes: Uint8Array) =>
-          Effect.scoped(
-            Effect.gen(function* () {
-              const handle = yield* fs.open(file, { flag: "w" })
-              yield* handle.writeAll(bytes)
-              yield* handle.sync
-            })
-          )
-        const syncFolder = (name: string) =>
-          Effect.scoped(Effect.flatMap(fs.open(name, { flag: "r" }), (handle) => handle.sync))
-
-        const next = path.join(folder, `.${STATE}.next`)
-        const temporary = (name: string) => path.join(folder, `.${name}.next`)
-        const save: CheckpointStore["save"] = ({ step, fingerprint, files, pieces }) =>
-          at(
-            folder,
-            Effect.gen(function* () {
-              const state = path.join(folder, STATE)
-              yield* fs.remove(next, { recursive: true, force: true })
-              yield* fs.makeDirectory(next, { recursive: true })
-              const listed: Array<(typeof Manifest.Type)["pieces"][number]> = []
-              for (const [i, piece] of pieces.entries()) {
-                const bytes = yield* Effect.tryPromise({
-                  try: piece.read,
-                  catch: (e) => new Error(`${piece.name}: ${e}`)
-                })
-                yield* writeSynced(path.join(next, `${i}.bin`), bytes)
-                listed.push({ name: piece.name, bytes: bytes.byteLength, sha256: yield* sha256(bytes) })
-              }
-              const manifest = JSON.stringify(
-                { step, fingerprint, pieces: listed } satisfies typeof Manifest.Type,
-                null,
-                2
-              )
-              for (const file of files) yield* writeSynced(temporary(file.name), file.bytes)
-              // What has a manifest is whole: a run that was killed here goes on from it.
-              yield* writeSynced(path.join(next, "state.json.next"), new TextEncoder().encode(manifest))
-              yield* fs.rename(path.join(next, "state.json.next"), path.join(next, "state.json"))
-              yield* syncFolder(next)
-              // From here on only names change.
-              for (const file of files) yield* fs.rename(temporary(file.name), path.join(folder, file.name))
-              const before = path.join(folder, `.${STATE}.before`)
-              yield* fs.remove(before, { recursive: true, force: true })
-              if (yield* fs.exists(state)) yield* fs.rename(state, before)
-              yield* fs.rename(next, state)
-              yield* syncFolder(folder)
-              yield* fs.remove(before, { recursive: true, force: true })
-              return folder
-            }).pipe(
-              Effect.tapError(() =>
-                Effect.forEach(
-                  [next, ...files.map(({ name }) => temporary(name))],
-                  (name) => Effect.ignore(fs.remove(name, { recursive: true, force: true })),
-                  { discard: true }
-                )
-              )
-            )
-          )
-
-        const restore: CheckpointStore["restore"] = (fingerprint, pieces) =>
-          Effect.gen(function* () {
-            const candidates = [STATE, `.${STATE}.next`, `.${STATE}.before`].map((name) => path.join(folder, name))
-            for (const state of candidates) {
-              const file = path.join(state, "state.json")
-              if (!(yield* at(file, fs.exists(file)))) continue
-              const manifest = yield* at(
-                file,
-                Effect.flatMap(fs.readFileString(file), Schema.decodeUnknownEffect(ManifestJson))
-              )
-              if (manifest.fingerprint !== fingerprint) {
-                return yield* fail(
-                  file,
-                  `was made by another run (${manifest.fingerprint}, this is ${fingerprint}); give the same model, data and options, or another folder`
-                )
-              }
-              const names = (of: ReadonlyArray<{ readonly name: string; readonly bytes: number }>) =>
-                of.map((p) => `${p.name} ${p.bytes}`).join(", ")
-              if (names(manifest.pieces) !== names(pieces))
-                return yield* fail(file, `holds ${names(manifest.pieces)}, this run wants ${names(pieces)}`)
-              for (const [i, piece] of pieces.entries()) {
-                const part = path.join(state, `${i}.bin`)
-                const bytes = yield* at(part, fs.readFile(part))
-                const { sha256: wanted } = manifest.pieces[i]!
-                if (bytes.byteLength !== piece.bytes || (yield* sha256(bytes)) !== wanted)
-                  return yield* fail(part, "is damaged; start again, or restore the file")
-                yield* at(
-                  part,
-                  Effect.tryPromise({ try: () => piece.write(() => bytes), catch: (e) => new Error(`${e}`) })
-                )
-              }
-              return manifest.step
-            }
-            return 0
-          })
-        return { part, save, restore }
+        const handle = yield* fs.open(file, { flag: "w" })
+        yield* handle.writeAll(bytes)
+        yield* handle.sync
       })
     )
-}
+  const syncFolder = (name: string) =>
+    Effect.scoped(Effect.flatMap(fs.open(name, { flag: "r" }), (handle) => handle.sync))
+  const removeAll = (name: string) => fs.remove(name, { recursive: true, force: true })
+  /** A file `name` of the folder, also within a folder of it, while it is written. */
+  const temporary = (name: string) => at(path.dirname(name), `.${path.basename(name)}.next`)
+
+  /** Whether what stands under `state` is of this run. A new run replaces what an earlier one left. */
+  let ours = false
+  /** Folders that were found damaged: they do not push a whole one out. */
+  const damaged = new Set<string>()
+
+  const save: CheckpointStore["save"] = ({ files, pieces, ...position }) =>
+    saying(
+      folder,
+      Effect.gen(function* () {
+        const [next, state, previous] = [at(NEXT), at(STATE), at(PREVIOUS)]
+        yield* removeAll(next)
+        yield* fs.makeDirectory(next, { recursive: true })
+        const listed: Array<Manifest["pieces"][number]> = []
+        for (const [i, piece] of pieces.entries()) {
+          const bytes = yield* Effect.tryPromise({
+            try: piece.read,
+            catch: (e) => new Error(`${piece.name}: ${e}`)
+          })
+          yield* writeSynced(path.join(next, `${i}.bin`), bytes)
+          listed.push({ name: piece.name, bytes: bytes.byteLength, sha256: yield* sha256(bytes) })
+        }
+        for (const file of files) {
+          yield* fs.makeDirectory(at(path.dirname(file.name)), { recursive: true })
+          yield* writeSynced(temporary(file.name), file.bytes)
+        }
+        // What has a manifest is whole: a run that was killed here goes on from it.
+        const manifest = yield* encodeManifest({ ...position, pieces: listed })
+        yield* writeSynced(path.join(next, `${MANIFEST}.next`), manifest)
+        yield* fs.rename(path.join(next, `${MANIFEST}.next`), path.join(next, MANIFEST))
+        yield* syncFolder(next)
+        // From here on only names change.
+        for (const file of files) yield* fs.rename(temporary(file.name), at(file.name))
+        const keeps = ours && !damaged.has(state) && (yield* fs.exists(state))
+        if (keeps || !ours) yield* removeAll(previous)
+        if (keeps) yield* fs.rename(state, previous)
+        else yield* removeAll(state)
+        yield* fs.rename(next, state)
+        yield* syncFolder(folder)
+        ours = true
+        damaged.clear()
+        return folder
+      }).pipe(
+        Effect.tapError(() =>
+          Effect.forEach(
+            [at(NEXT), ...files.map(({ name }) => temporary(name))],
+            (name) => Effect.ignore(removeAll(name)),
+            { discard: true }
+          )
+        )
+      )
+    )
+
+  const keep: CheckpointStore["keep"] = (name: string, files: ReadonlyArray<SavedFile>) =>
+    saying(
+      at(name),
+      Effect.gen(function* () {
+        const [next, before] = [temporary(name), at(`.${name}.before`)]
+        yield* removeAll(next)
+        yield* fs.makeDirectory(next, { recursive: true })
+        for (const file of files) {
+          yield* fs.makeDirectory(path.dirname(path.join(next, file.name)), { recursive: true })
+          yield* writeSynced(path.join(next, file.name), file.bytes)
+        }
+        yield* syncFolder(next)
+        yield* removeAll(before)
+        if (yield* fs.exists(at(name))) yield* fs.rename(at(name), before)
+        yield* fs.rename(next, at(name))
+        yield* syncFolder(folder)
+        yield* removeAll(before)
+        return at(name)
+      })
+    )
+
+  /** The manifest of a folder; a text that says what is damaged. */
+  const manifestOf = (state: string) =>
+    Effect.gen(function* () {
+      const file = path.join(state, MANIFEST)
+      if (!(yield* fs.exists(file))) return `${file} is missing`
+      return (yield* decodeManifest(yield* fs.readFileString(file))) ?? `${file} is damaged`
+    }).pipe(Effect.catch((e) => Effect.succeed(e.message)))
+
+  const restore: CheckpointStore["restore"] = (identity, pieces) =>
+    Effect.gen(function* () {
+      const warnings: Array<string> = []
+      for (const name of [NEXT, STATE, PREVIOUS]) {
+        const state = at(name)
+        // What has no manifest yet was being written.
+        const begun = name === NEXT ? path.join(state, MANIFEST) : state
+        if (!(yield* saying(state, fs.exists(begun)))) continue
+        const manifest = yield* manifestOf(state)
+        const problem = typeof manifest === "string" ? manifest : yield* putBack(state, manifest, identity, pieces)
+        if (problem !== undefined) {
+          warnings.push(problem)
+          damaged.add(state)
+          continue
+        }
+        const { step, progress } = manifest as Manifest // a text is a problem
+        ours = true
+        if (name === NEXT) yield* Effect.ignore(finish)
+        return { step, progress, warnings }
+      }
+      if (warnings.length === 0) return { step: 0, progress: {}, warnings }
+      return yield* fail(
+        folder,
+        `no checkpoint is whole: ${warnings.join("; ")}. Start again without --resume, or restore the files`
+      )
+    })
+  /** A whole checkpoint that a kill kept from its place takes it. */
+  const finish = Effect.gen(function* () {
+    const [next, state, previous] = [at(NEXT), at(STATE), at(PREVIOUS)]
+    if (yield* fs.exists(state)) {
+      yield* removeAll(previous)
+      yield* fs.rename(state, previous)
+    }
+    yield* fs.rename(next, state)
+    yield* syncFolder(folder)
+  })
+  const putBack = Effect.fnUntraced(function* (
+    state: string,
+    manifest: Manifest,
+    ...[identity, pieces]: Parameters<CheckpointStore["restore"]>
+  ) {
+    const other = mismatch(manifest, identity, pieces)
+    if (other !== undefined) return yield* fail(path.join(state, MANIFEST), other)
+    for (const [i, piece] of pieces.entries()) {
+      const file = path.join(state, `${i}.bin`)
+      const bytes = yield* Effect.orElseSucceed(fs.readFile(file), () => undefined)
+      if (bytes === undefined) return `${file} cannot be read`
+      const { sha256: wanted } = manifest.pieces[i]!
+      if (bytes.byteLength !== piece.bytes || (yield* sha256(bytes)) !== wanted) return `${file} is damaged`
+      yield* saying(
+        file,
+        Effect.tryPromise({ try: () => piece.write(() => bytes), catch: (e) => new Error(`${e}`) })
+      )
+    }
+    return undefined
+  })
+  return { part, save, keep, restore }
+})

@@ -4,6 +4,7 @@
  */
 import type { Cell } from "../Allocator.ts"
 import { Cancelled, type Command, DeviceFault, type Limits, type Operand, oneArena, Queue } from "../Queue.ts"
+import { contentHash } from "./contentHash.ts"
 import { runReference } from "./runReference.ts"
 
 interface Entry {
@@ -25,8 +26,8 @@ export class ReferenceQueue extends Queue {
   #fault: DeviceFault | undefined
   #submitted = 0
   #completed = 0
-  /** [op, hash of its outputs] in order, when recording. */
-  readonly flight: Array<readonly [string, number]> | undefined
+  readonly #record: boolean
+  #flight: Array<readonly [op: string, hash: string]> = []
 
   constructor(
     capacities: ReadonlyArray<number>,
@@ -34,7 +35,7 @@ export class ReferenceQueue extends Queue {
   ) {
     super(capacities, options.limits ?? oneArena("reference"))
     this.#memory = capacities.map((bytes) => new ArrayBuffer(bytes))
-    this.flight = options.record === true ? [] : undefined
+    this.#record = options.record === true
   }
   #at = (cell: Cell, offset: number, bytes: number): Uint8Array =>
     new Uint8Array(this.#memory[cell.arena]!, offset, bytes)
@@ -45,10 +46,13 @@ export class ReferenceQueue extends Queue {
       const { kernel, operands } = command
       try {
         runReference(command, this.#at)
-        this.flight?.push([
-          kernel.name,
-          operands.slice(0, kernel.outputs).reduce((h, o) => hash(h, this.#at(o.cell, o.byteOffset, o.tensor.bytes)), 0)
-        ])
+        if (this.#record) {
+          const outputs = operands.slice(0, kernel.outputs)
+          this.#flight.push([
+            kernel.name,
+            contentHash(outputs.map((o) => this.#at(o.cell, o.byteOffset, o.tensor.bytes)))
+          ])
+        }
       } catch (cause) {
         this.#fault = new DeviceFault(kernel.name, cause)
       }
@@ -98,6 +102,10 @@ export class ReferenceQueue extends Queue {
     return { submitted: this.#submitted, completed: this.#completed }
   }
 
+  override get flight(): ReadonlyArray<readonly [op: string, hash: string]> {
+    return this.#flight.splice(0)
+  }
+
   #wait<A>(take: () => A): Promise<A> {
     return new Promise((resolve, reject) => {
       this.#push(
@@ -133,11 +141,4 @@ export class ReferenceQueue extends Queue {
     this.#scheduled = this.#pending.length > 0
     if (this.#scheduled) setTimeout(this.#pump, 0)
   }
-}
-
-/** FNV-1a. */
-const hash = (seed: number, bytes: Uint8Array): number => {
-  let h = seed ^ 0x811c9dc5
-  for (const byte of bytes) h = Math.imul(h ^ byte, 0x01000193)
-  return h >>> 0
 }

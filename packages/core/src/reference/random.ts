@@ -3,7 +3,8 @@
  * is a function of what it is for, never of how many were drawn before: recomputation, resuming, packing and any split into
  * micro-batches draw the same.
  */
-const mulHigh = (a: number, b: number): number => {
+/** The high half of a · b, unsigned. */
+export const mulHigh = (a: number, b: number): number => {
   const aLow = a & 0xffff
   const aHigh = a >>> 16
   const bLow = b & 0xffff

@@ -1,0 +1,52 @@
+/**
+ * What stands in a checkpoint's state.json: the step, what the run is, where it stands, and each piece of state with its
+ * hash. The list has a hash of its own, so that one flipped bit anywhere is seen.
+ */
+import type { CheckpointStore } from "@graft/core"
+import { Effect, Schema } from "effect"
+
+const Listed = Schema.Struct({
+  step: Schema.Int,
+  /** Of model, data and recipe: a run goes on only with the same. */
+  identity: Schema.Struct({ model: Schema.String, data: Schema.String, recipe: Schema.String }),
+  progress: Schema.Record(Schema.String, Schema.Unknown),
+  pieces: Schema.Array(Schema.Struct({ name: Schema.String, bytes: Schema.Int, sha256: Schema.String }))
+})
+export type Manifest = typeof Listed.Type
+const Written = Schema.fromJsonString(Schema.Struct({ sha256: Schema.String, checkpoint: Schema.Unknown }))
+
+export const sha256 = (bytes: Uint8Array): Effect.Effect<string> =>
+  Effect.promise(async () => {
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice()))
+    return Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("")
+  })
+export const sha256OfText = (text: string): Effect.Effect<string> => sha256(new TextEncoder().encode(text))
+
+export const encodeManifest = Effect.fnUntraced(function* (checkpoint: Manifest) {
+  const written = { sha256: yield* sha256OfText(JSON.stringify(checkpoint)), checkpoint }
+  return new TextEncoder().encode(`${JSON.stringify(written, null, 2)}\n`)
+})
+/** Undefined if the text is damaged. */
+export const decodeManifest = (text: string): Effect.Effect<Manifest | undefined> =>
+  Effect.gen(function* () {
+    const written = yield* Schema.decodeUnknownEffect(Written)(text)
+    if ((yield* sha256OfText(JSON.stringify(written.checkpoint))) !== written.sha256) return undefined
+    return yield* Schema.decodeUnknownEffect(Listed)(written.checkpoint)
+  }).pipe(Effect.orElseSucceed(() => undefined))
+
+type Wanted = Parameters<CheckpointStore["restore"]>
+/** Why a run cannot go on from this checkpoint, if it cannot. */
+export const mismatch = (found: Manifest, identity: Wanted[0], pieces: Wanted[1]): string | undefined => {
+  const names = { model: "model", data: "data", recipe: "options" } as const
+  const other = (["model", "data", "recipe"] as const).filter((part) => found.identity[part] !== identity[part])
+  if (other.length > 0) {
+    const what = other.map((part) => names[part]).join(" and ")
+    const hashes = other.map((part) => `${found.identity[part]} there, ${identity[part]} here`).join("; ")
+    return `was made by another run, with other ${what} (${hashes}); give the same ${what}, or another folder`
+  }
+  const listOf = (of: ReadonlyArray<{ readonly name: string; readonly bytes: number }>) =>
+    of.map((p) => `${p.name} ${p.bytes}`).join(", ")
+  return listOf(found.pieces) === listOf(pieces)
+    ? undefined
+    : `holds ${listOf(found.pieces)}, this run wants ${listOf(pieces)}`
+}
