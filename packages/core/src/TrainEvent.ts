@@ -40,13 +40,14 @@ export type TrainEvent = Data.TaggedEnum<{
     readonly tokens: number
     readonly tokensPerSecond: number
   }
-  /** Instead of a Step: the loss was finite and its gradient was not, so that nothing was changed. */
-  readonly Skipped: {
+  /** Instead of a Step: nothing was changed, since the gradient was not finite, or the loss was a spike or not finite. */
+  readonly Skipped: OfVariant & {
     readonly step: number
     readonly loss: number
     readonly gradNorm: number
     /** As in NotFinite. */
     readonly rows: ReadonlyArray<string>
+    readonly limit?: number
   }
   /** After a Step, where the optimiser's state pages. */
   readonly Paging: PageTraffic & OfVariant & { readonly step: number }

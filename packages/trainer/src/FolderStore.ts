@@ -98,7 +98,7 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
     saying(
       at(name),
       Effect.gen(function* () {
-        const [next, before] = [temporary(name), at(`.${name}.before`)]
+        const [next, before] = [temporary(name), at(path.dirname(name), `.${path.basename(name)}.before`)]
         yield* removeAll(next)
         yield* fs.makeDirectory(next, { recursive: true })
         for (const file of files) {

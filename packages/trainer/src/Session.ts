@@ -4,6 +4,7 @@
  */
 import {
   type ActivationDType,
+  type AdapterPlan,
   type Assembly,
   addInto,
   alwaysResident,
@@ -13,6 +14,7 @@ import {
   fill,
   Graph,
   type Leaf,
+  type Linear,
   type Loaded,
   linearCrossEntropy,
   type MakeOptimizer,
@@ -21,17 +23,21 @@ import {
   type OptimizerState,
   type Overrides,
   ParameterArena,
+  type ParameterSpec,
   pieceOf,
   type Queue,
   type Residency,
   type SavedParameter,
   Scope,
   type StatePiece,
+  stepGuard,
   sum,
   sumSquares,
   supervisedIn,
   type Tensor
 } from "@graft/core"
+import { withNoise } from "./neftune.ts"
+import { scoreRows } from "./scoreRows.ts"
 
 /** The parts of a run as functions of a queue: nothing here holds a buffer. */
 export interface Recipe extends Assembly {
@@ -44,27 +50,38 @@ export interface Recipe extends Assembly {
   readonly checkpointing: boolean
   /** Of the global norm of the mean gradient; 0 does not clip. */
   readonly maxGradNorm: number
+  /** NEFTune's alpha; 0 or left out adds no noise. */
+  readonly neftuneAlpha?: number
+  /** A loss above this times the mean of the last ones is not applied; 0 or left out: any is. */
+  readonly spikeFactor?: number
+  /** Whether nothing is applied any more behind a step that was not. */
+  readonly haltsOnBadStep?: boolean
 }
-/** The summed loss [1], the supervised tokens [1] and the control scalars [4] of optimizer.ts. */
+/** The summed loss [1], the supervised tokens [1], the control scalars [4] of optimizer.ts and the guard [3] of stepGuard.ts. */
 export interface StepScalars {
   readonly loss: Tensor
   readonly tokens: Tensor
   readonly control: Tensor
+  readonly guard: Tensor
 }
+type Report = (scalars: StepScalars) => void
 export interface Session extends Disposable {
   readonly model: Model
+  readonly adapter: AdapterPlan
   readonly parameters: ParameterArena
   readonly optimizer: OptimizerState
   residency: Residency
   /** Enqueues one step; `report` sees its scalars before they are freed. */
-  readonly step: (
+  readonly step: (step: number, micro: ReadonlyArray<MicroBatch>, learningRate: number, report: Report) => void
+  /** Puts this session's adapter in the model that it shares with others: for who calls the model itself. */
+  readonly use: () => void
+  /** The gradients of a step without its update; `commit` belongs into the step's atomic group. */
+  readonly accumulate: (
     step: number,
-    micro: ReadonlyArray<MicroBatch>,
-    learningRate: number,
-    report: (scalars: StepScalars) => void
-  ) => void
-  /** Enqueues the summed loss of one micro-batch, without gradients. */
-  readonly evaluate: (documents: MicroBatch, report: (loss: Tensor) => void) => void
+    micro: ReadonlyArray<MicroBatch>
+  ) => Disposable & { readonly commit: (learningRate: number, report: Report) => void }
+  /** Enqueues the summed loss of one micro-batch and how many targets are ranked first, without gradients. */
+  readonly evaluate: (documents: MicroBatch, report: (loss: Tensor, hits: Tensor) => void) => void
   /** All that a checkpoint must hold, besides the number of the step. */
   readonly pieces: ReadonlyArray<StatePiece>
   readonly read: () => Promise<ReadonlyArray<SavedParameter>>
@@ -94,62 +111,134 @@ export const gradientSink = (
 }
 
 export function* makeSession(queue: Queue, recipe: Recipe): Generator<Loaded, Session, void> {
+  const [session] = yield* makeSessions(queue, recipe, [recipe.adapter])
+  return session!
+}
+
+/** One session for each adapter over one base; disposing of the first gives everything back. */
+export function* makeSessions(
+  queue: Queue,
+  recipe: Recipe,
+  adapters: ReadonlyArray<AdapterPlan>
+): Generator<Loaded, ReadonlyArray<Session>, void> {
   const scope = new Scope(queue, "weights")
-  const { model, parameters, specs } = yield* assemble(queue, scope, recipe)
+  const [first, ...others] = adapters
+  const model = yield* recipe.load(queue, scope, first!.trainsBase)
+  if (others.length > 0 && model.trained.length > 0) {
+    throw new TypeError(
+      `a sweep trains adapters over one frozen base, but ${model.trained[0]!.path} of the base is trained; train these one by one`
+    )
+  }
+  const frozen = model.linears.under()
+  const sessions: Array<Session> = []
+  for (const adapter of adapters) {
+    for (const linear of frozen) model.linears.replace(linear.path, () => linear)
+    const load = function* () {
+      yield* [] // it is loaded
+      return model
+    }
+    const own = yield* assemble(queue, scope, { load, adapter })
+    const bound = model.linears.under()
+    const use = () => {
+      if (adapters.length > 1) for (const linear of bound) model.linears.replace(linear.path, (): Linear => linear)
+    }
+    sessions.push(sessionOf(queue, scope, { ...recipe, adapter }, own, use))
+  }
+  return sessions
+}
+
+interface Assembled {
+  readonly model: Model
+  readonly parameters: ParameterArena
+  readonly specs: ReadonlyArray<ParameterSpec>
+}
+const sessionOf = (
+  queue: Queue,
+  scope: Scope,
+  recipe: Recipe,
+  { model, parameters, specs }: Assembled,
+  use: () => void
+): Session => {
   const gradients = new ParameterArena(scope, specs, "gradients", "gradients")
   const ranges = parameters.ranges.map((range, i) => ({ ...range, gradients: gradients.ranges[i]!.flat }))
   const optimizer = recipe.optimizer(queue, scope, ranges)
-  const control = scope.tensor([4], "control", "f32", "optimizer")
-  queue.enqueue(fill, [control], { value: 0 })
+  const zeros = (size: number, name: string): Tensor => {
+    const t = scope.tensor([size], name, "f32", "optimizer")
+    queue.enqueue(fill, [t], { value: 0 })
+    return t
+  }
+  const [control, guard, halted] = [zeros(4, "control"), zeros(3, "guard"), zeros(1, "halted")]
   const leaves = parameters.entries.map(([path, t]) => [t, gradients.get(path)] as const)
-  const { overrides, compute: activations } = recipe
+  const {
+    overrides,
+    compute: activations,
+    neftuneAlpha = 0,
+    spikeFactor: spike = 0,
+    haltsOnBadStep: halts = false
+  } = recipe
 
-  const lossOf = (g: Graph, inBatch: Scope, documents: MicroBatch, step: number, training: boolean): Tensor => {
-    const batch = collate(inBatch, documents, { seed: recipe.seed, step, training })
-    const options = { residency: session.residency, checkpointing: training && recipe.checkpointing }
-    const hidden = model.forward(g, batch, options)
-    return sum(g, linearCrossEntropy(g, hidden, model.head, batch.targets), 1)
+  const accumulate: Session["accumulate"] = (step, micro) => {
+    use()
+    queue.origin = "batch"
+    const inStep = new Scope(queue, "activations")
+    const scalar = (name: string): Tensor => inStep.tensor([1], name)
+    const [loss, one, tokens] = [scalar("loss"), scalar("one"), scalar("tokens")]
+    const partials = inStep.tensor([ranges.length], "Σ g²")
+    queue.enqueue(fill, [one], { value: 1 })
+    queue.upload(tokens, () => [micro.reduce((n, documents) => n + supervisedIn(documents), 0)])
+    for (const [i, documents] of micro.entries()) {
+      using inBatch = new Scope(queue, "activations")
+      const batch = collate(inBatch, documents, { seed: recipe.seed, step, training: true })
+      const table = neftuneAlpha > 0 ? withNoise(overrides, inBatch, documents, batch, neftuneAlpha) : overrides
+      using g = new Graph(queue, { overrides: table, activations })
+      g.watch(...leaves.map(([t]) => t))
+      const { residency } = session
+      const hidden = model.forward(g, batch, { residency, checkpointing: recipe.checkpointing })
+      const part = sum(g, linearCrossEntropy(g, hidden, model.head, batch.targets), 1)
+      addInto(g, loss, part, { accumulate: i > 0 })
+      const sink = gradientSink(queue, leaves, i > 0)
+      g.backward(part, one, sink.leaf)
+      sink.finish()
+    }
+    queue.origin = "optimiser"
+    recipe.allReduce(queue, [...ranges.map((r) => r.gradients), tokens, loss])
+    queue.enqueue(fill, [partials], { value: 0 })
+    for (const [slot, range] of ranges.entries()) queue.enqueue(sumSquares, [partials, range.gradients], { slot })
+    return {
+      commit: (learningRate, report) => {
+        queue.enqueue(clipControl, [control, partials, tokens], { maxNorm: recipe.maxGradNorm })
+        queue.enqueue(stepGuard, [control, guard, halted, loss, tokens], { spike, halts })
+        optimizer.update(control, learningRate)
+        report({ loss, tokens, control, guard })
+      },
+      [Symbol.dispose]: () => inStep[Symbol.dispose]()
+    }
   }
   const session: Session = {
     model,
+    adapter: recipe.adapter,
     parameters,
     optimizer,
     residency: alwaysResident,
-    step: (step, micro, learningRate, report) => {
-      queue.origin = "batch"
-      using inStep = new Scope(queue, "activations")
-      const [loss, one, tokens] = ["loss", "one", "tokens"].map((name) => inStep.tensor([1], name)) as [
-        Tensor,
-        Tensor,
-        Tensor
-      ] // map keeps the length
-      const partials = inStep.tensor([ranges.length], "Σ g²")
-      queue.enqueue(fill, [one], { value: 1 })
-      queue.upload(tokens, () => [micro.reduce((n, documents) => n + supervisedIn(documents), 0)])
-      for (const [i, documents] of micro.entries()) {
-        using inBatch = new Scope(queue, "activations")
-        using g = new Graph(queue, { overrides, activations })
-        g.watch(...leaves.map(([t]) => t))
-        const part = lossOf(g, inBatch, documents, step, true)
-        addInto(g, loss, part, { accumulate: i > 0 })
-        const sink = gradientSink(queue, leaves, i > 0)
-        g.backward(part, one, sink.leaf)
-        sink.finish()
-      }
-      queue.origin = "optimiser"
-      recipe.allReduce(queue, [...ranges.map((r) => r.gradients), tokens, loss])
-      queue.enqueue(fill, [partials], { value: 0 })
-      for (const [slot, range] of ranges.entries()) queue.enqueue(sumSquares, [partials, range.gradients], { slot })
-      queue.atomic(() => {
-        queue.enqueue(clipControl, [control, partials, tokens], { maxNorm: recipe.maxGradNorm })
-        optimizer.update(control, learningRate)
-      })
-      report({ loss, tokens, control })
-    },
+    use,
+    accumulate,
+    step: (step, micro, learningRate, report) =>
+      stepTogether(
+        queue,
+        [session],
+        step,
+        micro,
+        () => learningRate,
+        (_, s) => report(s)
+      ),
     evaluate: (documents, report) => {
+      use()
       using inBatch = new Scope(queue, "activations")
       using g = new Graph(queue, { overrides, activations })
-      report(lossOf(g, inBatch, documents, 0, false))
+      const batch = collate(inBatch, documents, { seed: recipe.seed, step: 0, training: false })
+      const hidden = model.forward(g, batch, { residency: session.residency })
+      const { losses, hits } = scoreRows(g, hidden, model.head, batch.targets)
+      report(sum(g, losses, 1), sum(g, hits, 1))
     },
     get pieces() {
       return [
@@ -157,7 +246,8 @@ export function* makeSession(queue: Queue, recipe: Recipe): Generator<Loaded, Se
           pieceOf(queue, `${i}.${group}.${decays}.parameters`, flat)
         ),
         ...optimizer.pieces,
-        pieceOf(queue, "control", control)
+        pieceOf(queue, "control", control),
+        pieceOf(queue, "guard", guard)
       ]
     },
     read: () =>
@@ -166,4 +256,22 @@ export function* makeSession(queue: Queue, recipe: Recipe): Generator<Loaded, Se
     [Symbol.dispose]: () => scope[Symbol.dispose]()
   }
   return session
+}
+
+/** One step of several sessions over one base: all updates are one atomic group, so that a stop finds them at one step. */
+export const stepTogether = (
+  queue: Queue,
+  sessions: ReadonlyArray<Session>,
+  step: number,
+  micro: ReadonlyArray<MicroBatch>,
+  rateOf: (session: Session) => number,
+  report: (session: Session, scalars: StepScalars) => void
+): void => {
+  const made = sessions.map((session) => ({ session, gradients: session.accumulate(step, micro) }))
+  const scalars: Array<readonly [Session, StepScalars]> = []
+  queue.atomic(() => {
+    for (const { session, gradients } of made) gradients.commit(rateOf(session), (s) => scalars.push([session, s]))
+  })
+  for (const [session, s] of scalars) report(session, s)
+  for (const { gradients } of made) gradients[Symbol.dispose]()
 }

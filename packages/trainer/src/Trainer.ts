@@ -10,63 +10,43 @@ import {
   CheckpointStore,
   Collective,
   Dataset,
-  decodeOptions,
   Kernels,
   LoadError,
   ModelLoader,
   makePart,
-  NonNegative,
-  NonNegativeInt,
   Optimizer,
-  PositiveInt,
   partsOf,
   type TrainError,
   TrainEvent,
   Trainer as TrainerService,
-  UnusedParts,
-  withDefault
+  UnusedParts
 } from "@graft/core"
-import { Deferred, Effect, Queue as EventQueue, Layer, Schema, Stream } from "effect"
+import { Deferred, Effect, Queue as EventQueue, Layer, Stream } from "effect"
+import { sha256OfText } from "./checkpointManifest.ts"
+import { dataProblem } from "./dataProblem.ts"
 import { blankDocument, planOf } from "./plan.ts"
-import { dataProblem, train } from "./runTraining.ts"
+import { train } from "./runTraining.ts"
+import { Sampling } from "./Sampling.ts"
 import type { Recipe } from "./Session.ts"
-
-const TrainerOptions = Schema.Struct({
-  steps: PositiveInt,
-  learningRate: withDefault(NonNegative, 2e-4),
-  schedule: withDefault(Schema.Literals(["constant", "linear", "cosine"]), "constant"),
-  /** Below 1: a share of the steps; else a number of steps. */
-  warmup: withDefault(NonNegative, 0),
-  /** Of the global norm; 0 does not clip. */
-  maxGradNorm: withDefault(NonNegative, 1),
-  seed: withDefault(NonNegativeInt, 0),
-  /** Recompute layers in backward instead of keeping their activations. */
-  checkpointing: withDefault(Schema.Boolean, false),
-  /** The dtype of activations and of the multiply; left out: bf16 where the backend multiplies it. */
-  compute: Schema.optionalKey(Schema.Literals(["f32", "bf16"])),
-  /** Steps between evaluations; 0: only before the first and after the last. */
-  evalEvery: withDefault(NonNegativeInt, 0),
-  /** Steps between checkpoints; 0: only at the end. */
-  saveEvery: withDefault(NonNegativeInt, 0),
-  /** Go on from the checkpoint in the store, if there is one. */
-  resume: withDefault(Schema.Boolean, false)
-})
-export type TrainerOptions = typeof TrainerOptions.Type
-const decode = decodeOptions("Trainer", TrainerOptions)
+import { Sweep } from "./Sweep.ts"
+import { decidingOptions, decodeTrainerOptions, type TrainerOptions } from "./TrainerOptions.ts"
 
 type Needs = Backend | Kernels | ModelLoader | Adapter | Optimizer | Dataset
 
 /** Core's service, with the layer that trains by gradients. */
 export class Trainer extends TrainerService {
-  static readonly layer = (options: typeof TrainerOptions.Encoded): Layer.Layer<TrainerService, BadOptions, Needs> =>
-    Layer.effect(TrainerService, Effect.flatMap(decode(options), makeTraining))
+  static readonly layer = (
+    options: (typeof TrainerOptions)["Encoded"]
+  ): Layer.Layer<TrainerService, BadOptions, Needs> =>
+    Layer.effect(TrainerService, Effect.flatMap(decodeTrainerOptions(options), makeTraining))
 }
 
 const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
   const [backend, kernels, model] = [yield* Backend, yield* Kernels, yield* ModelLoader]
   const [adapter, optimizer, dataset] = [yield* Adapter, yield* Optimizer, yield* Dataset]
   const [collective, store] = [yield* Collective, yield* CheckpointStore]
-  const optional = [collective, store].flatMap(({ part }) => (part === undefined ? [] : [{ part }]))
+  const [sweep, sampling] = [yield* Sweep, yield* Sampling]
+  const optional = [collective, store, sweep, sampling].flatMap(({ part }) => (part === undefined ? [] : [{ part }]))
   const used = [backend, kernels, model, adapter, optimizer, dataset, ...optional]
   const parts = yield* partsOf(yield* makePart("trainer", ...used))
   const stopped = yield* Deferred.make<void>()
@@ -78,45 +58,86 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
     adapter: adapter.plan,
     optimizer: optimizer.make,
     overrides: kernels.overrides,
-    allReduce: collective.allReduce
+    allReduce: collective.allReduce,
+    haltsOnBadStep: options.badSteps === "stop"
   }
-  const unchanging = { ...options, compute, resume: false, evalEvery: 0, saveEvery: 0 }
-  const fingerprint = JSON.stringify([model.description.name, dataset.fingerprint, unchanging])
+  const variants = sweep.variants.map((variant) => ({ adapter: adapter.plan, ...variant }))
+  const adapters = variants.length === 0 ? [adapter.plan] : variants.map((variant) => variant.adapter)
 
-  const plan = Effect.gen(function* () {
+  const planned = Effect.gen(function* () {
     const { inUse, unused } = parts()
     if (unused.length > 0) return yield* new UnusedParts({ unused })
     const { steps } = options
     const { stepsPerEpoch, evaluation } = dataset
     const micro = dataset.shapes(steps).map((lengths) => lengths.map(blankDocument))
-    const message = adapter.plan.check(model.description, model.codec) ?? dataProblem(model.description, evaluation)
+    const message =
+      adapters.map((plan) => plan.check(model.description, model.codec)).find((problem) => problem !== undefined) ??
+      dataProblem(model.description, evaluation) ??
+      evaluationProblem(options, evaluation.length) ??
+      variantsProblem(variants.map(({ name }) => name))
     if (message !== undefined) return yield* new BadStack({ message })
-    const { memory, trainableParameters, ops, memoryOverStep } = yield* Effect.try({
-      try: () => planOf(backend.limits, recipe, micro, evaluation),
+    const { memory, trainableParameters, ops, program, memoryOverStep } = yield* Effect.try({
+      try: () => planOf(backend.limits, recipe, micro, { evaluation, adapters, sampling }),
       catch: LoadError.from
     })
     const overrides = [...kernels.overrides.values()].map(({ op, implementation }) => ({ op, implementation }))
-    return TrainEvent.Plan({
+    const event = TrainEvent.Plan({
       parts: inUse,
       memory,
       memoryOverStep,
       trainableParameters,
       steps,
       stepsPerEpoch,
+      variants: variants.map(({ name }) => name),
       compute,
       opsPerStep: ops.length,
       overrides
     })
+    return { event, program }
+  })
+  /** The weights' content is read whole, and beside the load: it is an effect of its own. */
+  const identify = Effect.fnUntraced(function* (program: ReadonlyArray<string>) {
+    const content = yield* Effect.tryPromise({
+      try: async () => (await model.fingerprint?.()) ?? model.description.name,
+      catch: LoadError.from
+    })
+    const what = {
+      program,
+      options: { ...decidingOptions(options), compute },
+      weights: model.codec,
+      variants: sweep.variants.map(({ name, learningRate }) => ({ name, learningRate }))
+    }
+    const recipeHash = yield* sha256OfText(JSON.stringify(what))
+    return { model: content, data: dataset.fingerprint, recipe: recipeHash.slice(0, 32) }
   })
   const run = Stream.callback<TrainEvent, TrainError>((events) => {
     const emit = (event: TrainEvent) => Effect.asVoid(EventQueue.offer(events, event))
     const whole = Effect.gen(function* () {
-      const planned = yield* plan
-      yield* emit(planned)
-      yield* train({ options, recipe, backend, dataset, store, stopped, fingerprint, memory: planned.memory, emit })
+      const { event, program } = yield* planned
+      yield* emit(event)
+      const { memory } = event
+      const identity = identify(program)
+      yield* train({ options, recipe, variants, backend, dataset, sampling, store, stopped, identity, memory, emit })
       yield* EventQueue.end(events)
     })
     return Effect.catch(Effect.scoped(whole), (e: TrainError) => EventQueue.fail(events, e))
   })
+  const plan = Effect.map(planned, ({ event }) => event)
   return { plan, run, stop: Effect.asVoid(Deferred.succeed(stopped, undefined)) }
 })
+
+const evaluationProblem = ({ patience, keepBest, evalEvery }: TrainerOptions, rows: number): string | undefined => {
+  const wanting =
+    patience > 0 ? "early stopping (patience)" : keepBest ? "keeping the best adapter (keepBest)" : undefined
+  if (wanting === undefined) return undefined
+  if (rows === 0) return `${wanting} needs held-out rows, and there are none; hold some out`
+  return evalEvery > 0 ? undefined : `${wanting} needs evaluations between the steps; set evalEvery`
+}
+const variantsProblem = (names: ReadonlyArray<string>): string | undefined => {
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) return `the sweep has ${twice} twice; each adapter needs a name of its own`
+  const bad = names.find((name) => !/^[\w=.+-]+$/.test(name) || name.startsWith("."))
+  return bad === undefined
+    ? undefined
+    : `the sweep's ${JSON.stringify(bad)} names a folder: letters, digits and = . + - _ only`
+}

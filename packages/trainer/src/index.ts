@@ -1,7 +1,10 @@
 /** The training loop: sessions, memory plans, a run as a stream of events, checkpoints in a folder. */
+export { dataProblem } from "./dataProblem.ts"
 export * from "./FolderStore.ts"
 export * from "./plan.ts"
-export { dataProblem } from "./runTraining.ts"
+export * from "./Sampling.ts"
 export * from "./Session.ts"
+export * from "./Sweep.ts"
 export * from "./schedule.ts"
-export * from "./Trainer.ts"
+export { Trainer } from "./Trainer.ts"
+export { TrainerOptions } from "./TrainerOptions.ts"

@@ -1,12 +1,25 @@
 /** What a run takes, to the byte: load, and one step of each distinct shape, with nothing executed. */
-import { type Category, type Limits, loadAtOnce, type MemoryPlan, type MicroBatch, shapeOf } from "@graft/core"
+import {
+  type AdapterPlan,
+  type Category,
+  type Command,
+  type Limits,
+  loadAtOnce,
+  type MemoryPlan,
+  type MicroBatch,
+  shapeOf,
+  stepGuard
+} from "@graft/core"
 import { memoryOverStep, WatchedQueue } from "./memoryOverStep.ts"
-import { makeSession, type Recipe } from "./Session.ts"
+import type { SamplingService } from "./Sampling.ts"
+import { makeSessions, type Recipe, stepTogether } from "./Session.ts"
 
 export interface RunPlan {
   readonly memory: MemoryPlan
   /** The ops of one step of the first shape, in order. */
   readonly ops: ReadonlyArray<string>
+  /** The same with their parameters, shapes and dtypes: what a run computes. */
+  readonly program: ReadonlyArray<string>
   readonly trainableParameters: number
   /** Bytes live in the course of that step. */
   readonly memoryOverStep: ReadonlyMap<Category, ReadonlyArray<number>>
@@ -18,6 +31,25 @@ export const blankDocument = (tokens: number): MicroBatch[number] => ({
   targets: { length: tokens }
 })
 
+class ProgramQueue extends WatchedQueue {
+  readonly program: Array<string> = []
+  protected override submit(command: Command): void {
+    super.submit(command)
+    const { kernel, params, operands } = command
+    if (kernel === stepGuard) return // what becomes of bad steps may change
+    this.program.push(
+      `${kernel.name} ${JSON.stringify(params)} ${operands.map(({ tensor: { dtype, shape } }) => `${dtype}[${shape}]`).join(" ")}`
+    )
+  }
+}
+
+/** What else a run may do besides its steps. */
+export interface AlsoPlanned {
+  readonly evaluation?: ReadonlyArray<MicroBatch>
+  /** Left out: the recipe's alone. */
+  readonly adapters?: ReadonlyArray<AdapterPlan>
+  readonly sampling?: Pick<SamplingService, "prompts" | "maxNewTokens" | "makeDecoder">
+}
 /**
  * Memory returns to its mark after each micro-batch and peak is not monotone in the batch (best fit), so the peak of a run
  * is the highest of its distinct shapes, each planned once.
@@ -26,22 +58,47 @@ export const planOf = (
   limits: Limits,
   recipe: Recipe,
   training: ReadonlyArray<MicroBatch>,
-  evaluation: ReadonlyArray<MicroBatch> = []
+  { evaluation = [], adapters = [recipe.adapter], sampling }: AlsoPlanned = {}
 ): RunPlan => {
-  const queue = new WatchedQueue(limits)
-  using session = loadAtOnce(makeSession(queue, recipe))
+  const queue = new ProgramQueue(limits)
+  const sessions = loadAtOnce(makeSessions(queue, recipe, adapters))
+  using _all = sessions[0]!
   let ops: ReadonlyArray<string> | undefined
+  let program: ReadonlyArray<string> = []
   let moments = queue.moments
   for (const documents of distinct(training)) {
-    const from = queue.ops.length
-    const began = queue.moments.length
-    session.step(1, [documents], 0, () => {})
-    if (ops === undefined) moments = queue.moments.slice(began)
-    ops ??= queue.ops.slice(from)
+    const [from, fromCommand, fromMoment] = [queue.ops.length, queue.program.length, queue.moments.length]
+    stepTogether(
+      queue,
+      sessions,
+      1,
+      [documents],
+      () => 0,
+      () => {}
+    )
+    if (ops !== undefined) continue
+    ops = queue.ops.slice(from)
+    program = queue.program.slice(fromCommand)
+    moments = queue.moments.slice(fromMoment)
   }
-  for (const documents of distinct(evaluation)) session.evaluate(documents, () => {})
-  const trainableParameters = session.parameters.entries.reduce((n, [, t]) => n + t.size, 0)
-  return { memory: queue.plan, ops: ops ?? [], trainableParameters, memoryOverStep: memoryOverStep(moments) }
+  for (const session of sessions) {
+    for (const documents of distinct(evaluation)) session.evaluate(documents, () => {})
+    const lengths = sampling?.prompts.map(({ ids }) => ids.length) ?? []
+    for (const length of new Set(lengths)) {
+      session.use()
+      using decoder = sampling!.makeDecoder(queue, session.model, {
+        compute: recipe.compute,
+        overrides: recipe.overrides,
+        capacity: length + sampling!.maxNewTokens
+      })
+      for (const tokens of sampling!.maxNewTokens > 1 ? [length, 1] : [length])
+        decoder.feed(Array<number>(tokens).fill(0)).catch(() => {}) // the meta queue has no values
+    }
+  }
+  const trainableParameters = sessions
+    .flatMap(({ parameters }) => parameters.entries)
+    .reduce((n, [, t]) => n + t.size, 0)
+  return { memory: queue.plan, ops: ops ?? [], program, trainableParameters, memoryOverStep: memoryOverStep(moments) }
 }
 const distinct = (batches: ReadonlyArray<MicroBatch>): ReadonlyArray<MicroBatch> => [
   ...new Map(batches.map((documents) => [shapeOf(documents), documents])).values()

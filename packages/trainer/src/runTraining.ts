@@ -3,118 +3,159 @@
  * queued. A stop drops what is queued, saves what was last committed, and ends.
  */
 import {
+  type AdapterPlan,
   type Backend,
   BadStack,
-  type CheckpointError,
+  CheckpointError,
   type CheckpointStore,
   type Dataset,
   DeviceError,
-  LoadError,
+  type LoadError,
   type MemoryPlan,
-  type MicroBatch,
-  type ModelDescription,
   NotFinite,
   type OutOfMemory,
-  type Queue,
+  type RunIdentity,
+  type StatePiece,
   supervisedIn,
   TrainEvent,
   tokensIn,
   totalPeak
 } from "@graft/core"
-import { Deferred, Effect, type Scope } from "effect"
-import { makeSession, type Recipe } from "./Session.ts"
+import { Deferred, Effect, Fiber, type Scope } from "effect"
+import { dataProblem, nothingLearnt } from "./dataProblem.ts"
+import { loadSessions } from "./loadSessions.ts"
+import { answerOf, type SamplingService } from "./Sampling.ts"
+import { type Recipe, stepTogether } from "./Session.ts"
+import {
+  countEvaluation,
+  decodeProgress,
+  freshStanding,
+  keptOf,
+  type Progress,
+  type Standing,
+  within
+} from "./Standing.ts"
 import { learningRateAt } from "./schedule.ts"
-import type { TrainerOptions } from "./Trainer.ts"
+import type { TrainerOptions } from "./TrainerOptions.ts"
 
 export interface Run {
   readonly options: TrainerOptions
   readonly recipe: Recipe
+  /** The adapters of a sweep; none where the recipe's alone is trained. */
+  readonly variants: ReadonlyArray<{
+    readonly name: string
+    readonly learningRate?: number
+    readonly adapter: AdapterPlan
+  }>
   readonly backend: Backend["Service"]
   readonly dataset: Dataset["Service"]
+  readonly sampling: SamplingService
   readonly store: CheckpointStore
   readonly stopped: Deferred.Deferred<void>
-  readonly fingerprint: string
+  readonly identity: Effect.Effect<RunIdentity, LoadError>
   readonly memory: MemoryPlan
   readonly emit: (event: TrainEvent) => Effect.Effect<void>
 }
-
-/** What in the data this model cannot take. */
-export const dataProblem = (model: ModelDescription, batches: ReadonlyArray<MicroBatch>): string | undefined => {
-  const { name, maxPositions, vocabularySize } = model
-  for (const { sample, ids } of batches.flat()) {
-    if (ids.length > maxPositions) {
-      return `row ${sample} of the data has ${ids.length} tokens, but ${name} has ${maxPositions} positions; set a smaller max length`
-    }
-    for (let i = 0; i < ids.length; i++) {
-      if (!(ids[i]! >= 0 && ids[i]! < vocabularySize)) {
-        return `row ${sample} of the data: token ${ids[i]} at place ${i} is not in the vocabulary of ${name} (0 … ${vocabularySize - 1}); use this model's tokenizer`
-      }
-    }
-  }
-  return undefined
-}
-
-/** Drives a load, waiting for the device between tensors, so that at most one is on its way and the event loop lives. */
-const loadSession = Effect.fnUntraced(function* (queue: Queue, recipe: Recipe, emit: Run["emit"]) {
-  const loading = makeSession(queue, recipe)
-  let loadedBytes = 0
-  for (;;) {
-    const next = yield* Effect.try({ try: () => loading.next(), catch: LoadError.from })
-    if (next.done === true) return next.value
-    loadedBytes += next.value.bytes
-    yield* Effect.tryPromise({ try: () => queue.idle(), catch: LoadError.from })
-    yield* emit(TrainEvent.Load({ ...next.value, loadedBytes }))
-  }
-})
+type Failure = BadStack | OutOfMemory | LoadError | DeviceError | NotFinite | CheckpointError
 
 const asBadStack = (cause: unknown): BadStack =>
   cause instanceof BadStack ? cause : new BadStack({ message: cause instanceof Error ? cause.message : String(cause) })
 
-/** Steps in a row whose gradient was not finite before the run is given up: it will not heal by itself. */
-const MOST_SKIPPED = 10
 const POLL = 200 // milliseconds between looks at the progress of a step
+/** Steps that are skipped one behind the other before a run is given up: it will not heal by itself. */
+const MOST_SKIPPED = 10
 const waitFor = <A>(promise: () => Promise<A>) => Effect.tryPromise({ try: promise, catch: DeviceError.from })
 
-export const train = Effect.fnUntraced(function* (
-  run: Run
-): Effect.fn.Return<void, BadStack | OutOfMemory | LoadError | DeviceError | NotFinite | CheckpointError, Scope.Scope> {
-  const { options, recipe, dataset, store, stopped, fingerprint, memory, emit } = run
+export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<void, Failure, Scope.Scope> {
+  const { options, recipe, variants, dataset, sampling, store, stopped, memory, emit } = run
   const { steps, evalEvery, saveEvery } = options
   const queue = yield* run.backend.open(memory.arenaBytes)
-  const session = yield* loadSession(queue, recipe, emit)
-  yield* Effect.addFinalizer(() => Effect.sync(() => session[Symbol.dispose]()))
+  // Reading the weights for their hash and loading them share the disk's cache.
+  const identifying = store.part === undefined ? undefined : yield* Effect.forkScoped(run.identity)
+  const done = (committed: number, interrupted: boolean, early?: string) =>
+    emit(
+      TrainEvent.Done({
+        steps: committed,
+        interrupted,
+        ...(early === undefined ? {} : { early }),
+        peakBytes: totalPeak(queue),
+        plannedBytes: memory.peakBytes
+      })
+    )
+  const adapters = variants.length === 0 ? [recipe.adapter] : variants.map(({ adapter }) => adapter)
+  const sessions = yield* loadSessions(queue, recipe, adapters, stopped, emit)
+  if (sessions === undefined) return yield* done(0, true)
+  yield* Effect.addFinalizer(() => Effect.sync(() => sessions[0]?.[Symbol.dispose]()))
+  const standings = sessions.map((session, i) => {
+    const { name, learningRate = options.learningRate } = variants[i] ?? {}
+    return freshStanding(session, learningRate, name === undefined ? {} : { variant: name })
+  })
+  const active = () => standings.filter(({ ended }) => ended === null)
+
   const orStopped = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A | undefined, E> =>
     Effect.raceFirst(effect, Effect.as(Deferred.await(stopped), undefined))
+  const isStopped = Deferred.isDone(stopped)
+  const identity = identifying === undefined ? { model: "", data: "", recipe: "" } : yield* Fiber.join(identifying)
+  const pieces = (): ReadonlyArray<StatePiece> =>
+    standings.flatMap((standing) =>
+      standing.session.pieces.map((piece) => ({ ...piece, name: within(standing, piece.name) }))
+    )
 
   let committed = 0
+  let resumed = false
   if (options.resume) {
-    committed = yield* store.restore(fingerprint, session.pieces)
+    const { step, progress, warnings } = yield* store.restore(identity, pieces())
     yield* waitFor(() => queue.idle())
-    if (committed > 0) yield* emit(TrainEvent.Resume({ step: committed }))
+    for (const message of warnings)
+      yield* emit(
+        TrainEvent.Warning({ step, message: `${message}; the checkpoint before it, of step ${step}, is used` })
+      )
+    if (step > 0) {
+      const { standings: kept } = yield* Effect.mapError(
+        decodeProgress(progress),
+        (e) => new CheckpointError({ path: "state.json", message: `the checkpoint's progress: ${e.message}` })
+      )
+      for (const [i, standing] of standings.entries()) Object.assign(standing, kept[i])
+      committed = step
+      resumed = true
+      yield* emit(TrainEvent.Resume({ step }))
+    }
   }
   const warmupSteps = options.warmup < 1 ? Math.round(options.warmup * steps) : options.warmup
-  const rateAt = (step: number) => learningRateAt({ ...options, kind: options.schedule, warmupSteps }, step)
-
+  const rateOf = ({ learningRate }: Standing, step: number) =>
+    learningRateAt({ steps, kind: options.schedule, warmupSteps, learningRate }, step)
   const nameOf = dataset.nameOf ?? ((sample: number) => `row ${sample}`)
-  const rowsOf = (micro: ReadonlyArray<MicroBatch>) => micro.flat().map(({ sample }) => nameOf(sample))
+  const description = standings[0]!.session.model.description
 
-  /** Enqueues a whole step; its scalars come when it has run. */
+  /** Enqueues a whole step of all adapters that go on; its scalars come when it has run. */
   const enqueue = (step: number) => {
     const micro = dataset.batches(step)
-    const problem = dataProblem(session.model.description, micro)
+    const problem = dataProblem(description, micro) ?? nothingLearnt(step, micro, nameOf)
     if (problem !== undefined) throw new BadStack({ message: problem })
+    if (options.record) void queue.flight // what ran between the steps is not of one
     const from = queue.progress.submitted
-    let scalars: Promise<ReadonlyArray<Float32Array>> = Promise.resolve([])
-    session.step(step, micro, rateAt(step), ({ loss, tokens, control }) => {
-      scalars = Promise.all([loss, tokens, control].map((t) => queue.read(t)))
-    })
+    const trained = active()
+    const bySession = new Map(trained.map((standing) => [standing.session, standing]))
+    const reads: Array<Promise<ReadonlyArray<Float32Array>>> = []
+    stepTogether(
+      queue,
+      [...bySession.keys()],
+      step,
+      micro,
+      (session) => rateOf(bySession.get(session)!, step),
+      (_, { loss, tokens, control, guard }) => {
+        reads.push(Promise.all([loss, tokens, control, guard].map((t) => queue.read(t))))
+      }
+    )
+    const scalars = Promise.all(reads)
     scalars.catch(() => {}) // whoever awaits it reports it
-    const traffic = session.optimizer.traffic?.()
-    traffic?.catch(() => {}) // likewise
-    return { step, micro, scalars, traffic, from, until: queue.progress.submitted }
+    const traffic = trained.map(({ session }) => session.optimizer.traffic?.())
+    for (const one of traffic) one?.catch(() => {}) // likewise
+    return { step, micro, trained, scalars, traffic, from, until: queue.progress.submitted }
   }
+  type Enqueued = ReturnType<typeof enqueue>
   const begin = (step: number) => Effect.try({ try: () => enqueue(step), catch: asBadStack })
-  const telling = ({ step, from, until }: ReturnType<typeof enqueue>): Effect.Effect<never> =>
+  const telling = ({ step, from, until }: Enqueued): Effect.Effect<never> =>
     Effect.forever(
       Effect.andThen(
         Effect.sleep(POLL),
@@ -124,38 +165,117 @@ export const train = Effect.fnUntraced(function* (
         })
       )
     )
-  const save = Effect.gen(function* () {
-    const parameters = yield* waitFor(() => session.read())
-    const files = recipe.adapter.files(parameters, session.model.description)
-    const path = yield* store.save({ step: committed, fingerprint, files, pieces: session.pieces })
-    if (path !== undefined) yield* emit(TrainEvent.Checkpoint({ step: committed, path }))
-  })
-  const evaluate = Effect.gen(function* () {
-    if (dataset.evaluation.length === 0) return
-    const reads: Array<Promise<Float32Array>> = []
-    for (const documents of dataset.evaluation) session.evaluate(documents, (loss) => reads.push(queue.read(loss)))
-    const losses = yield* orStopped(waitFor(() => Promise.all(reads)))
-    if (losses === undefined) return
-    const tokens = dataset.evaluation.reduce((n, documents) => n + supervisedIn(documents), 0)
-    yield* emit(
-      TrainEvent.Eval({
-        step: committed,
-        loss: losses.reduce((sum, [loss]) => sum + loss!, 0) / Math.max(1, tokens),
-        tokens
-      })
+  const filesOf = (standing: Standing) =>
+    Effect.map(
+      waitFor(() => standing.session.read()),
+      (parameters) => standing.session.adapter.files(parameters, description)
     )
+  let saved: { readonly step: number; readonly path: string } | undefined
+  const save = Effect.gen(function* () {
+    const progress: Progress = {
+      random: { generator: "philox4x32-10", seed: options.seed, step: committed + 1 },
+      data: { epoch: Math.floor(committed / dataset.stepsPerEpoch), step: committed % dataset.stepsPerEpoch },
+      learningRates: standings.map((standing) => rateOf(standing, committed + 1)),
+      standings: standings.map(keptOf)
+    }
+    const files = yield* Effect.forEach(standings, (standing) =>
+      Effect.map(filesOf(standing), (own) => own.map((file) => ({ ...file, name: within(standing, file.name) })))
+    )
+    const path = yield* store.save({ step: committed, identity, progress, files: files.flat(), pieces: pieces() })
+    if (path === undefined) return
+    saved = { step: committed, path }
+    yield* emit(TrainEvent.Checkpoint({ step: committed, path }))
+  })
+  const evaluateOne = Effect.fnUntraced(function* (standing: Standing, counts: boolean) {
+    const { session, variant } = standing
+    const reads: Array<Promise<readonly [Float32Array, Float32Array]>> = []
+    for (const documents of dataset.evaluation)
+      session.evaluate(documents, (loss, hits) => reads.push(Promise.all([queue.read(loss), queue.read(hits)])))
+    const sums = yield* orStopped(waitFor(() => Promise.all(reads)))
+    if (sums === undefined) return
+    const tokens = Math.max(
+      1,
+      dataset.evaluation.reduce((n, documents) => n + supervisedIn(documents), 0)
+    )
+    const loss = sums.reduce((sum, [of]) => sum + of[0]!, 0) / tokens
+    const accuracy = sums.reduce((sum, [, hits]) => sum + hits[0]!, 0) / tokens
+    const step = committed
+    yield* emit(TrainEvent.Eval({ ...variant, step, loss, perplexity: Math.exp(loss), accuracy, tokens }))
+    if (!counts || standing.evaluated === step) return // counted before a stop
+    if (!countEvaluation(standing, step, loss, options) || !options.keepBest) return
+    const path = yield* store.keep(within(standing, "best"), yield* filesOf(standing))
+    if (path !== undefined) yield* emit(TrainEvent.Checkpoint({ ...variant, step, path, best: loss }))
+  })
+  const evaluate = (counts: boolean) =>
+    dataset.evaluation.length === 0
+      ? Effect.void
+      : Effect.forEach(active(), (standing) => evaluateOne(standing, counts), { discard: true })
+  const sampleFrom = Effect.gen(function* () {
+    for (const { session, variant } of active()) {
+      for (const { prompt, ids } of sampling.prompts) {
+        if (yield* isStopped) return
+        session.use()
+        const { compute, overrides } = recipe
+        using decoder = sampling.makeDecoder(queue, session.model, {
+          compute,
+          overrides,
+          capacity: ids.length + sampling.maxNewTokens
+        })
+        const made = yield* waitFor(() => answerOf(sampling, decoder, ids))
+        yield* emit(TrainEvent.Sample({ ...variant, step: committed, prompt, text: sampling.textOf(made) }))
+      }
+    }
   })
   const isDue = (step: number, every: number) => every > 0 && step % every === 0 && step < steps
 
-  yield* evaluate
-  let ahead: ReturnType<typeof enqueue> | undefined
-  let skipped = 0
+  /** Takes in what the device says of one adapter's step; the failure to end with, if there is one. */
+  const settle = Effect.fnUntraced(function* (
+    { step, micro }: Enqueued,
+    standing: Standing,
+    [loss, supervised, control, guard]: ReadonlyArray<Float32Array>, // in the order of `enqueue`
+    tokensPerSecond: number
+  ) {
+    const { variant } = standing
+    const [meanLoss, gradNorm] = [loss![0]! / supervised![0]!, control![3]!]
+    if (control![1] !== 0) {
+      standing.streak = 0
+      const tokens = micro.reduce((n, documents) => n + tokensIn(documents), 0)
+      const learningRate = rateOf(standing, step)
+      yield* emit(
+        TrainEvent.Step({ ...variant, step, loss: meanLoss, gradNorm, learningRate, tokens, tokensPerSecond })
+      )
+      return undefined
+    }
+    const limit = guard![2]! > 0 && meanLoss > guard![2]! ? { limit: guard![2]! } : {}
+    const rows = micro.flat().map(({ sample }) => nameOf(sample))
+    const bad = { ...variant, step, loss: meanLoss, gradNorm, rows, ...limit }
+    const problem = new NotFinite(bad)
+    // A gradient that overflows is of this step alone; a loss that is no number tells of the adapter.
+    const skips = options.badSteps === "skip" || (Number.isFinite(meanLoss) && !("limit" in limit))
+    if (skips && standing.streak < MOST_SKIPPED) {
+      standing.skipped++
+      standing.streak++
+      yield* emit(TrainEvent.Skipped(bad))
+      return undefined
+    }
+    standing.ended = { step: step - 1, why: problem.message }
+    if (active().length > 0)
+      yield* emit(TrainEvent.Warning({ ...variant, step, message: `it ends: ${problem.message}` }))
+    return problem
+  })
+
+  // Where a stop came between a step and its evaluation, this is that one.
+  yield* evaluate(resumed && isDue(committed, evalEvery))
+  yield* sampleFrom
+  let ahead: Enqueued | undefined
+  let failure: NotFinite | undefined
+  let failed: Standing | undefined
   let since = performance.now()
-  while (committed < steps && !(yield* Deferred.isDone(stopped))) {
-    const now = ahead ?? (yield* begin(committed + 1))
-    const { step, micro } = now
-    const pause = isDue(step, evalEvery) || isDue(step, saveEvery)
-    ahead = step < steps && !pause ? yield* begin(step + 1) : undefined // one step runs ahead
+  while (committed < steps && active().length > 0 && !(yield* isStopped)) {
+    const now: Enqueued = ahead ?? (yield* begin(committed + 1))
+    const { step } = now
+    const pauses = [evalEvery, saveEvery, sampling.every].some((every) => isDue(step, every))
+    ahead = step < steps && !pauses && !options.record ? yield* begin(step + 1) : undefined // one step runs ahead
     const scalars = yield* orStopped(
       Effect.raceFirst(
         waitFor(() => now.scalars),
@@ -163,42 +283,45 @@ export const train = Effect.fnUntraced(function* (
       )
     )
     if (scalars === undefined) break
-    const [loss, supervised, control] = scalars as [Float32Array, Float32Array, Float32Array] // in the order of `enqueue`
-    const meanLoss = loss[0]! / supervised[0]!
-    const gradNorm = control[3]!
-    skipped = control[1] === 0 ? skipped + 1 : 0
-    if (!Number.isFinite(meanLoss) || skipped > MOST_SKIPPED) {
-      queue.cancel()
-      return yield* new NotFinite({ step, loss: meanLoss, gradNorm, rows: rowsOf(micro) })
-    }
-    committed = step
-    const tokens = micro.reduce((n, documents) => n + tokensIn(documents), 0)
-    const tokensPerSecond = (1000 * tokens) / (performance.now() - since)
-    yield* emit(
-      skipped > 0
-        ? TrainEvent.Skipped({ step, loss: meanLoss, gradNorm, rows: rowsOf(micro) })
-        : TrainEvent.Step({ step, loss: meanLoss, gradNorm, learningRate: rateAt(step), tokens, tokensPerSecond })
-    )
-    const { traffic } = now
-    if (traffic !== undefined) {
+    const seconds = (performance.now() - since) / 1000
+    const tokens = now.micro.reduce((n, documents) => n + tokensIn(documents), 0)
+    for (const [i, standing] of now.trained.entries()) {
+      if (standing.ended !== null) continue // it ended while this step was queued
+      const problem = yield* settle(now, standing, scalars[i]!, tokens / seconds)
+      if (problem !== undefined) [failure, failed] = [problem, standing]
+      const traffic = now.traffic[i]
+      if (traffic === undefined) continue
       const moved = yield* orStopped(waitFor(() => traffic))
-      if (moved === undefined) break
-      yield* emit(TrainEvent.Paging({ step, ...moved }))
+      if (moved !== undefined) yield* emit(TrainEvent.Paging({ ...standing.variant, step, ...moved }))
     }
-    if (isDue(step, evalEvery)) yield* evaluate
+    if (active().length === 0) break
+    committed = step
+    if (options.record) yield* emit(TrainEvent.Flight({ step, ops: queue.flight }))
+    if (isDue(step, evalEvery)) yield* evaluate(true)
+    if (isDue(step, sampling.every)) yield* sampleFrom
     if (isDue(step, saveEvery)) yield* save
     since = performance.now()
     yield* Effect.yieldNow // the step above was synchronous code
   }
-  const interrupted = committed < steps
+  if (failure !== undefined && active().length === 0) {
+    queue.cancel()
+    if (failed !== undefined) failed.ended = null // with other options it may go on
+    if (committed > 0 && saved?.step !== committed) yield* save
+    return yield* new NotFinite({ ...failure, ...(saved === undefined ? {} : { saved }) })
+  }
+  const early = active().length === 0 ? standings.at(-1)?.ended?.why : undefined
+  const interrupted = committed < steps && early === undefined
   if (interrupted) {
     queue.cancel()
     // The device alone knows whether the step under way had been committed.
-    const [, , applied] = yield* waitFor(() => session.control())
-    committed = Math.max(committed, applied ?? 0)
-  } else yield* evaluate
+    for (const { session, skipped } of active()) {
+      const [, , applied] = yield* waitFor(() => session.control())
+      committed = Math.max(committed, (applied ?? 0) + skipped)
+    }
+  } else {
+    if (early === undefined) yield* evaluate(true)
+    yield* sampleFrom
+  }
   yield* save
-  yield* emit(
-    TrainEvent.Done({ steps: committed, interrupted, peakBytes: totalPeak(queue), plannedBytes: memory.peakBytes })
-  )
+  yield* done(committed, interrupted, early)
 })

@@ -7,6 +7,8 @@
 //
 // The first pass keeps a running largest logit and a sum relative to it (Milakov and Gimelshein, arXiv:1805.02867), block
 // by block, so that a row is read once for its loss and once more for its gradient.
+//
+//   topIsTarget  hits[row0 + t] = 1 if logits[t, y] is the row's largest (the first of equals), else 0; 0 where y < 0
 #include <graft/block.h>
 
 namespace graft {
@@ -102,7 +104,31 @@ static void crossEntropyRows(const Call& call) {
   });
 }
 
+static void topIsTarget(const Call& call) {
+  const Operand& logits = call[1];
+  const int64_t row0 = int64_t(call.params[0]), rows = int64_t(call.params[1]), vocab = int64_t(call.params[2]);
+  float* hits = call[0].as<float>() + row0;
+  const int32_t* targets = call[2].as<int32_t>() + row0;
+  eachRow(call.pool, rows, vocab, [&](int64_t t) {
+    const int64_t at = t * vocab, y = targets[t];
+    hits[t] = 0;
+    if (y < 0 || y >= vocab) return;
+    Buffer buffer;
+    const float own = *read(logits, at + y, 1, buffer);
+    bool first = own == own;  // a NaN is not the largest
+    for (int64_t from = 0; first && from < vocab; from += kBlock) {
+      const int64_t count = smaller(kBlock, vocab - from);
+      const float* x = read(logits, at + from, count, buffer);
+      int64_t above = 0;
+      for (int64_t i = 0; i < count; i++) above += from + i < y ? x[i] >= own : x[i] > own;
+      first = above == 0;
+    }
+    hits[t] = first ? 1.0f : 0.0f;
+  });
+}
+
 void register_crossEntropy(Registry& registry) {
+  registry.add("topIsTarget", {"row0", "rows", "vocab"}, topIsTarget);
   registry.add("crossEntropyRows", {"row0", "rows", "vocab", "gradient"}, crossEntropyRows);
 }
 

@@ -7,6 +7,8 @@
 // uniform: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011) with the key
 // (seed, site) and the counter (floor(c / 4), position, sample, step); word c % 4 of its output, >> 8, times 2^−24.
 // (sample, position) = rowKeys[keyRow + t]. So a number depends on nothing but what it is for.
+//
+//   uniformNoise  out[t, c] = x[t, c] + (2u − 1) · sizes[t], u by the same draw: NEFTune (arXiv:2310.05914)
 #include <graft/block.h>
 
 namespace graft {
@@ -133,7 +135,32 @@ static void dropout(const Call& call) {
   });
 }
 
+static void uniformNoise(const Call& call) {
+  const Operand &out = call[0], &x = call[1];
+  const int32_t* keys = call[2].as<int32_t>();
+  const float* sizes = call[3].as<float>();
+  const uint32_t seed = uint32_t(int64_t(call.params[0])), step = uint32_t(int64_t(call.params[1]));
+  const uint32_t site = uint32_t(int64_t(call.params[2]));
+  const int64_t rows = call[3].size(), width = rows == 0 ? 0 : x.size() / rows;
+  eachRow(call.pool, rows, width, [&](int64_t t) {
+    const Stream stream{uint32_t(keys[2 * t + 1]), uint32_t(keys[2 * t]), step, seed, site};
+    const double size = sizes[t];
+    uint32_t words[kBlock + kWords];
+    for (int64_t column = 0; column < width; column += kBlock) {
+      const int64_t count = smaller(kBlock, width - column), at = t * width + column;
+      for (int64_t i = 0; i < count; i += kWords) draw(uint32_t((column + i) / 4), stream, words + i);
+      Buffer outBuffer, xBuffer;
+      const float* values = read(x, at, count, xBuffer);
+      float* to = target(out, at, count, outBuffer, false);
+      // In double, as the formula says it: one rounding, the same in every instruction set.
+      for (int64_t i = 0; i < count; i++) to[i] = float(double(values[i]) + (2 * (words[i] * 0x1p-24) - 1) * size);
+      write(out, at, count, to);
+    }
+  });
+}
+
 void register_dropout(Registry& registry) {
+  registry.add("uniformNoise", {"seed", "step", "site"}, uniformNoise);
   registry.add("dropout", {"rate", "seed", "step", "site", "width", "rows", "outRow", "xRow", "keyRow", "accumulate"}, dropout);
 }
 

@@ -6,6 +6,9 @@
 //   clipControl  norm = sqrt(Σ partials) / tokens; finite = isfinite(norm) && tokens > 0;
 //                coefficient = finite ? (maxNorm > 0 ? min(1, maxNorm / (norm + 1e-6)) : 1) / tokens : 0;
 //                control = [coefficient, finite, control[2] + finite, norm]
+//   stepGuard    mean = loss / tokens; limit = spike · guard.mean once it has seen 10 losses; a step that is not finite,
+//                above its limit or behind one that halted (a bad loss does) sets control to (0, 0, steps without it, norm); else the
+//                mean of the last 20 losses takes it in
 //
 // Sums are f64, each block of 4,096 elements by itself and then over the blocks in order: which thread takes a block
 // changes nothing. The blocks' sums lie in the shared scratch, 2^20 of them at a time.
@@ -90,7 +93,29 @@ static void clipControl(const Call& call) {
   control[3] = float(norm);
 }
 
+/** Losses that the mean remembers, and those it needs before it judges. */
+constexpr float kMemory = 20, kLearning = 10;
+
+static void stepGuard(const Call& call) {
+  float *control = call[0].as<float>(), *guard = call[1].as<float>(), *halted = call[2].as<float>();
+  const double spike = call.params[0], mean = double(call[3].as<float>()[0]) / double(call[4].as<float>()[0]);
+  const double limit = spike > 0 && guard[1] >= kLearning ? spike * guard[0] : 0.0;
+  const bool applied = control[1] != 0;
+  const bool badLoss = !__builtin_isfinite(mean) || (limit > 0 && mean > limit);
+  const bool good = applied && *halted == 0 && !badLoss;
+  guard[2] = float(limit);
+  if (good) {
+    guard[1] += 1;
+    guard[0] = float(guard[0] + (mean - guard[0]) / double(smaller(kMemory, guard[1])));
+    return;
+  }
+  if (call.params[1] != 0 && badLoss) *halted = 1;
+  control[0] = control[1] = 0;
+  control[2] -= applied ? 1.0f : 0.0f;
+}
+
 void register_reduction(Registry& registry) {
+  registry.add("stepGuard", {"spike", "halts"}, stepGuard);
   registry.add("sum", {"scale", "accumulate"}, sumKernel);
   registry.add("sumSquares", {"slot"}, sumSquares);
   registry.add("clipControl", {"maxNorm"}, clipControl);

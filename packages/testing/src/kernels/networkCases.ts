@@ -1,4 +1,4 @@
-/** rmsNorm, rope, swiglu, dropout, cross-entropy, embedding gradient. */
+/** rmsNorm, rope, swiglu, dropout and noise, cross-entropy and hits, embedding gradient. */
 import {
   crossEntropyRows,
   dropoutKernel,
@@ -9,7 +9,9 @@ import {
   ropeKernel,
   ropeTableKernel,
   swigluBackward,
-  swigluKernel
+  swigluKernel,
+  topIsTarget,
+  uniformNoise
 } from "@graft/core"
 import { act, actOut, f32, f32Out, i32, type KernelCase, kernelCase, stored } from "../KernelCase.ts"
 import { randomValues } from "../tensorOf.ts"
@@ -186,11 +188,55 @@ const embeddings = (): ReadonlyArray<KernelCase> =>
     )
   )
 
+const noises = (): ReadonlyArray<KernelCase> =>
+  [...SHAPES, [2, 1030] as const].map(([t, n]) =>
+    kernelCase(
+      uniformNoise,
+      `[${t}, ${n}]`,
+      [
+        actOut([t, n]),
+        act([t, n]),
+        i32(
+          [t, 2],
+          Array.from({ length: 2 * t }, (_, i) => 31 * i)
+        ),
+        f32(
+          [t],
+          Array.from({ length: t }, (_, i) => 0.1 + i / 16)
+        )
+      ],
+      { seed: 4_000_000_000, step: 3, site: 77 }
+    )
+  )
+const hits = (): ReadonlyArray<KernelCase> =>
+  (
+    [
+      [1, 1],
+      [4, 5],
+      [3, 1100]
+    ] as const
+  ).map(([rows, vocab]) => {
+    const logits = Array.from({ length: rows * vocab }, (_, i) => ((i * 37) % 101) / 128) // with equals among them
+    const first = Array.from({ length: rows }, (_, t) => {
+      const row = logits.slice(t * vocab, (t + 1) * vocab)
+      return t % 3 === 2 ? row.lastIndexOf(Math.max(...row)) : row.indexOf(Math.max(...row))
+    })
+    return kernelCase(
+      topIsTarget,
+      `${rows} rows of ${vocab}`,
+      [f32([rows + 2]), act([rows, vocab], logits), i32([rows + 2], [0, -1, ...first].slice(0, rows + 2))],
+      { row0: 2, rows, vocab },
+      { exact: true }
+    )
+  })
+
 export const networkCases = (): ReadonlyArray<KernelCase> => [
   ...norms(),
   ...ropes(),
   ...swiglus(),
   ...dropouts(),
+  ...noises(),
   ...losses(),
+  ...hits(),
   ...embeddings()
 ]

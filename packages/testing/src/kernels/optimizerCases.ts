@@ -1,5 +1,5 @@
-/** sumSquares, clipControl, adamW, doraNorm: what an optimiser step and DoRA compute in f32. */
-import { adamWKernel, clipControl, doraNormKernel, sumSquares } from "@graft/core"
+/** sumSquares, clipControl, stepGuard, adamW, doraNorm: what an optimiser step and DoRA compute in f32. */
+import { adamWKernel, clipControl, doraNormKernel, stepGuard, sumSquares } from "@graft/core"
 import { act, f32, f32Out, type KernelCase, kernelCase } from "../KernelCase.ts"
 import { randomValues } from "../tensorOf.ts"
 
@@ -16,6 +16,32 @@ const clips = (): ReadonlyArray<KernelCase> => {
     clip("a gradient that overflows", [Infinity], 3, 0),
     clip("no token", [1], 0, 1),
     clip("a gradient of 0", [0, 0], 5, 1)
+  ]
+}
+const guards = (): ReadonlyArray<KernelCase> => {
+  const guard = (
+    title: string,
+    loss: number,
+    { control = [0.5, 1, 8, 2], seen = 12, halted = 0, spike = 3, halts = true } = {}
+  ) =>
+    kernelCase(
+      stepGuard,
+      title,
+      [f32([4], control), f32([3], [1.5, seen, 9]), f32([1], [halted]), f32([1], [loss]), f32([1], [4])],
+      { spike, halts },
+      { exact: true }
+    )
+  return [
+    guard("a good loss", 6),
+    guard("the first loss", 6, { seen: 0 }),
+    guard("the 40th loss", 5, { seen: 39 }),
+    guard("a spike", 20),
+    guard("a spike that does not halt", 20, { halts: false }),
+    guard("no judgement before ten losses", 20, { seen: 9 }),
+    guard("no limit", 20, { spike: 0 }),
+    guard("behind a step that halted", 6, { halted: 1 }),
+    guard("a loss that is NaN", NaN),
+    guard("a gradient that is not finite", 6, { control: [0, 0, 7, NaN] })
   ]
 }
 const adamWs = (): ReadonlyArray<KernelCase> =>
@@ -49,6 +75,7 @@ const adamWs = (): ReadonlyArray<KernelCase> =>
 export const optimizerCases = (): ReadonlyArray<KernelCase> => [
   ...[1, 100, 4097, 70_001].map((n) => kernelCase(sumSquares, `${n} numbers`, [f32([3]), f32([n])], { slot: 1 })),
   ...clips(),
+  ...guards(),
   ...adamWs(),
   ...(
     [
