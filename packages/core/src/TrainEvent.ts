@@ -1,6 +1,7 @@
 /** What a run tells. Progress bars, metrics files and reports are consumers of this one stream. */
 import { Data } from "effect"
 import type { Category } from "./Allocator.ts"
+import type { NotFinite } from "./errors.ts"
 import type { MemoryPlan } from "./MetaQueue.ts"
 import type { PageTraffic } from "./Optimizer.ts"
 
@@ -8,6 +9,7 @@ import type { PageTraffic } from "./Optimizer.ts"
 interface OfVariant {
   readonly variant?: string
 }
+type Numbers<Names extends string> = { readonly [Name in Names]: number }
 export type TrainEvent = Data.TaggedEnum<{
   /** Before anything is read: which parts are in use and what the run takes. */
   readonly Plan: {
@@ -30,35 +32,14 @@ export type TrainEvent = Data.TaggedEnum<{
   readonly Resume: { readonly step: number }
   /** Within a step: the share of its commands that have run. */
   readonly Progress: { readonly step: number; readonly fraction: number }
-  /** Loss and gradient norm are those before the update, means over supervised tokens. */
-  readonly Step: OfVariant & {
-    readonly step: number
-    readonly loss: number
-    readonly gradNorm: number
-    readonly learningRate: number
-    /** Tokens that went through the model, supervised or not. */
-    readonly tokens: number
-    readonly tokensPerSecond: number
-  }
+  /** Loss and gradient norm are those before the update, means over supervised tokens; tokens are all that went through. */
+  readonly Step: OfVariant & Numbers<"step" | "loss" | "gradNorm" | "learningRate" | "tokens" | "tokensPerSecond">
   /** Instead of a Step: nothing was changed, since the gradient was not finite, or the loss was a spike or not finite. */
-  readonly Skipped: OfVariant & {
-    readonly step: number
-    readonly loss: number
-    readonly gradNorm: number
-    /** As in NotFinite. */
-    readonly rows: ReadonlyArray<string>
-    readonly limit?: number
-  }
+  readonly Skipped: OfVariant & Numbers<"step" | "loss" | "gradNorm"> & Pick<NotFinite, "rows" | "limit">
   /** After a Step, where the optimiser's state pages. */
   readonly Paging: PageTraffic & OfVariant & { readonly step: number }
   /** Held-out rows; accuracy is the share of supervised tokens that the model ranks first. */
-  readonly Eval: OfVariant & {
-    readonly step: number
-    readonly loss: number
-    readonly perplexity: number
-    readonly accuracy: number
-    readonly tokens: number
-  }
+  readonly Eval: OfVariant & Numbers<"step" | "loss" | "perplexity" | "accuracy" | "tokens">
   /** What the model says to a prompt now. */
   readonly Sample: OfVariant & { readonly step: number; readonly prompt: string; readonly text: string }
   /** What a person should know and what did not end the run: a damaged checkpoint, a skipped step. */

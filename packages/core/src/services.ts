@@ -101,18 +101,16 @@ export class Collective extends Context.Reference<{
   readonly allReduce: (queue: Queue, tensors: ReadonlyArray<Tensor>) => void
 }>("@graft/core/Collective", { defaultValue: () => ({ allReduce: () => {} }) }) {}
 
-/** Frozen weights unquantised, in their file's dtype or another. */
-export const Dense = {
-  layer: Layer.effect(
+const dense = (dtype?: "source" | "f32" | "bf16" | "f16"): Layer.Layer<WeightCodec> =>
+  Layer.effect(
     WeightCodec,
-    Effect.map(makePart("dense weights"), (part) => ({ part, codec: denseCodec() }))
-  ) as Layer.Layer<WeightCodec>,
-  layerOf: (dtype: "source" | "f32" | "bf16" | "f16"): Layer.Layer<WeightCodec> =>
-    Layer.effect(
-      WeightCodec,
-      Effect.map(makePart(`dense weights ${dtype}`), (part) => ({ part, codec: denseCodec(dtype) }))
-    )
-}
+    Effect.map(makePart(["dense weights", dtype ?? []].flat().join(" ")), (part) => ({
+      part,
+      codec: denseCodec(dtype)
+    }))
+  )
+/** Frozen weights unquantised, in their file's dtype or another. */
+export const Dense = { layer: dense(), layerOf: dense }
 
 const AdamWOptions = Schema.Struct({
   beta1: withDefault(Fraction, 0.9),

@@ -172,10 +172,7 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
       if (bytes === undefined) return `${file} cannot be read`
       const { sha256: wanted } = manifest.pieces[i]!
       if (bytes.byteLength !== piece.bytes || (yield* sha256(bytes)) !== wanted) return `${file} is damaged`
-      yield* saying(
-        file,
-        Effect.tryPromise({ try: () => piece.write(() => bytes), catch: (e) => new Error(`${e}`) })
-      )
+      yield* saying(file, Effect.tryPromise({ try: () => piece.write(() => bytes), catch: (e) => new Error(`${e}`) }))
     }
     return undefined
   })

@@ -252,16 +252,26 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
     const problem = new NotFinite(bad)
     // A gradient that overflows is of this step alone; a loss that is no number tells of the adapter.
     const skips = options.badSteps === "skip" || (Number.isFinite(meanLoss) && !("limit" in limit))
-    if (skips && standing.streak < MOST_SKIPPED) {
+    if (skips) {
       standing.skipped++
       standing.streak++
-      yield* emit(TrainEvent.Skipped(bad))
-      return undefined
+      if (standing.streak <= MOST_SKIPPED) {
+        yield* emit(TrainEvent.Skipped(bad))
+        return undefined
+      }
     }
     standing.ended = { step: step - 1, why: problem.message }
     if (active().length > 0)
       yield* emit(TrainEvent.Warning({ ...variant, step, message: `it ends: ${problem.message}` }))
     return problem
+  })
+
+  /** The device alone knows whether the step under way had been committed. */
+  const askDevice = Effect.gen(function* () {
+    for (const { session, skipped } of active()) {
+      const [, , applied] = yield* waitFor(() => session.control())
+      committed = Math.max(committed, (applied ?? 0) + skipped)
+    }
   })
 
   // Where a stop came between a step and its evaluation, this is that one.
@@ -294,7 +304,10 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
       const moved = yield* orStopped(waitFor(() => traffic))
       if (moved !== undefined) yield* emit(TrainEvent.Paging({ ...standing.variant, step, ...moved }))
     }
-    if (active().length === 0) break
+    if (active().length === 0) {
+      if (failed !== undefined && failed.streak > 0) committed = step // skipped, as those before it
+      break
+    }
     committed = step
     if (options.record) yield* emit(TrainEvent.Flight({ step, ops: queue.flight }))
     if (isDue(step, evalEvery)) yield* evaluate(true)
@@ -306,6 +319,7 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
   if (failure !== undefined && active().length === 0) {
     queue.cancel()
     if (failed !== undefined) failed.ended = null // with other options it may go on
+    yield* askDevice
     if (committed > 0 && saved?.step !== committed) yield* save
     return yield* new NotFinite({ ...failure, ...(saved === undefined ? {} : { saved }) })
   }
@@ -313,11 +327,7 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
   const interrupted = committed < steps && early === undefined
   if (interrupted) {
     queue.cancel()
-    // The device alone knows whether the step under way had been committed.
-    for (const { session, skipped } of active()) {
-      const [, , applied] = yield* waitFor(() => session.control())
-      committed = Math.max(committed, (applied ?? 0) + skipped)
-    }
+    yield* askDevice
   } else {
     if (early === undefined) yield* evaluate(true)
     yield* sampleFrom
