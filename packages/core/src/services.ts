@@ -73,9 +73,11 @@ export class ModelLoader extends Context.Service<
   }
 >()("@graft/core/ModelLoader") {}
 export class Adapter extends Context.Service<Adapter, Part & { readonly plan: AdapterPlan }>()("@graft/core/Adapter") {}
-export class Optimizer extends Context.Service<Optimizer, Part & { readonly make: MakeOptimizer }>()(
-  "@graft/core/Optimizer"
-) {}
+/** `rule` names what the update computes, wherever its state lies: a run goes on only with the same. */
+export class Optimizer extends Context.Service<
+  Optimizer,
+  Part & { readonly make: MakeOptimizer; readonly rule?: string }
+>()("@graft/core/Optimizer") {}
 /** What to train on. A step's batches are a function of its number, so that resuming needs nothing else. */
 export class Dataset extends Context.Service<
   Dataset,
@@ -127,7 +129,7 @@ export const AdamW = {
       Optimizer,
       Effect.gen(function* () {
         const decoded = yield* decodeAdamW(options)
-        return { part: yield* makePart("AdamW"), make: adamW(decoded) }
+        return { part: yield* makePart("AdamW"), make: adamW(decoded), rule: `AdamW ${JSON.stringify(decoded)}` }
       })
     )
 }

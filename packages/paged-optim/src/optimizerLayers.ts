@@ -117,7 +117,8 @@ const layerOf = <O extends StateInput, P>(
       const budget = options.residentBytes === undefined ? "" : `, paged under ${inMebibytes(options.residentBytes)}`
       return {
         part: yield* makePart(`${name} in ${state.bits} bits${budget}`),
-        make: pagedOptimizer(ruleOf(options), state)
+        make: pagedOptimizer(ruleOf(options), state),
+        rule: `${name} in ${state.bits} bits ${JSON.stringify({ ...options, residentBytes: 0, pageBytes: 0, spillFolder: "" })}`
       }
     })
   )

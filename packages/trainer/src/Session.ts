@@ -39,6 +39,9 @@ import {
 import { withNoise } from "./neftune.ts"
 import { scoreRows } from "./scoreRows.ts"
 
+/** The origin of the commands behind the gradients. */
+export const OPTIMISER = "optimiser"
+
 /** The parts of a run as functions of a queue: nothing here holds a buffer. */
 export interface Recipe extends Assembly {
   readonly optimizer: MakeOptimizer
@@ -200,7 +203,7 @@ const sessionOf = (
       g.backward(part, one, sink.leaf)
       sink.finish()
     }
-    queue.origin = "optimiser"
+    queue.origin = OPTIMISER
     recipe.allReduce(queue, [...ranges.map((r) => r.gradients), tokens, loss])
     queue.enqueue(fill, [partials], { value: 0 })
     for (const [slot, range] of ranges.entries()) queue.enqueue(sumSquares, [partials, range.gradients], { slot })

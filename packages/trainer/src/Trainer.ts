@@ -104,6 +104,7 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
     const what = {
       program,
       options: { ...decidingOptions(options), compute },
+      optimizer: optimizer.rule ?? optimizer.part.name,
       weights: model.codec,
       variants: sweep.variants.map(({ name, learningRate }) => ({ name, learningRate }))
     }

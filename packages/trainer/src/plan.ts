@@ -7,18 +7,17 @@ import {
   loadAtOnce,
   type MemoryPlan,
   type MicroBatch,
-  shapeOf,
-  stepGuard
+  shapeOf
 } from "@graft/core"
 import { memoryOverStep, WatchedQueue } from "./memoryOverStep.ts"
 import type { SamplingService } from "./Sampling.ts"
-import { makeSessions, type Recipe, stepTogether } from "./Session.ts"
+import { makeSessions, OPTIMISER, type Recipe, stepTogether } from "./Session.ts"
 
 export interface RunPlan {
   readonly memory: MemoryPlan
   /** The ops of one step of the first shape, in order. */
   readonly ops: ReadonlyArray<string>
-  /** The same with their parameters, shapes and dtypes: what a run computes. */
+  /** Those up to the gradients with their parameters, shapes and dtypes: what a run computes. */
   readonly program: ReadonlyArray<string>
   readonly trainableParameters: number
   /** Bytes live in the course of that step. */
@@ -36,7 +35,7 @@ class ProgramQueue extends WatchedQueue {
   protected override submit(command: Command): void {
     super.submit(command)
     const { kernel, params, operands } = command
-    if (kernel === stepGuard) return // what becomes of bad steps may change
+    if (this.origin === OPTIMISER) return // its state may lie elsewhere: its rule is named apart
     this.program.push(
       `${kernel.name} ${JSON.stringify(params)} ${operands.map(({ tensor: { dtype, shape } }) => `${dtype}[${shape}]`).join(" ")}`
     )
