@@ -5,10 +5,11 @@
 import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
 import { Cpu } from "@graft/backend-cpu"
-import { AdamW, Dense } from "@graft/core"
+import { Dense } from "@graft/core"
 import { FusedKernels } from "@graft/fused-kernels"
 import { LlamaLoader, openModel } from "@graft/llama-loader"
 import { Lora } from "@graft/lora"
+import { PagedAdamW } from "@graft/paged-optim"
 import { Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer, Stream } from "effect"
@@ -20,7 +21,7 @@ const [path = near("../../packages/testing/fixtures/tiny-bpe"), data = near("../
 const program = Effect.gen(function* () {
   const model = yield* openModel(path)
   const Stack = Trainer.layer({ steps: 30, learningRate: 1e-2, schedule: "linear", compute: "f32" }).pipe(
-    Layer.provide(AdamW.layer({ weightDecay: 0.01 })),
+    Layer.provide(PagedAdamW.layer({ bits: 8, residentBytes: 64 * 1024, weightDecay: 0.01 })),
     Layer.provide(Lora.layer({ rank: 8, alpha: 16, targets: "all-linear" })),
     Layer.provide(Sft.layer({ data, batchSize: 8, maxLength: 96, evaluationFraction: 0.05 }, model)),
     Layer.provide(FolderStore.layer(near("adapter"))),

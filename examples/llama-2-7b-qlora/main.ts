@@ -1,17 +1,18 @@
 /**
- * QLoRA on Llama-2-7b (Dettmers et al. 2023, arXiv:2305.14314): NF4 with double quantization, adapters on all linears, the
- * paper's constant rate, warm-up and clipping. `bun main.ts --model DIR|FILE.gguf --data ROWS.jsonl`, or with no model at
+ * QLoRA on Llama-2-7b (Dettmers et al. 2023, arXiv:2305.14314): NF4 with double quantization, adapters on all linears, paged
+ * AdamW in 32 bits, the paper's constant rate, warm-up and clipping. `bun main.ts --model DIR|FILE.gguf --data ROWS.jsonl`, or with no model at
  * hand `bun main.ts --synthetic --layers 2`.
  */
+import { mkdirSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { NodeServices } from "@effect/platform-node"
 import { Cpu } from "@graft/backend-cpu"
-import { AdamW } from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
 import { FusedKernels } from "@graft/fused-kernels"
 import { LlamaLoader, openModel } from "@graft/llama-loader"
 import { Lora } from "@graft/lora"
 import { Nf4 } from "@graft/nf4-quant"
+import { PagedAdamW } from "@graft/paged-optim"
 import { Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer, Stream } from "effect"
@@ -38,6 +39,7 @@ if (!values.synthetic && (path === undefined || data === undefined)) {
   process.exit(1)
 }
 const tokens = Number(values.tokens)
+mkdirSync(out, { recursive: true })
 const program = Effect.gen(function* () {
   const model = path === undefined ? synthetic(Number(values.layers)) : yield* openModel(path)
   const rows = data === undefined ? randomRows(tokens) : Sft.layer({ data, batchSize: 1, maxLength: tokens }, model)
@@ -48,7 +50,7 @@ const program = Effect.gen(function* () {
     maxGradNorm: 0.3,
     checkpointing: true
   }).pipe(
-    Layer.provide(AdamW.layer({ beta2: 0.999 })),
+    Layer.provide(PagedAdamW.layer({ beta2: 0.999, residentBytes: 64 * 2 ** 20, spillFolder: out })),
     Layer.provide(Lora.layer({ rank: Number(values.rank), alpha: 16, targets: "all-linear" })),
     Layer.provide(rows),
     Layer.provide(FolderStore.layer(out)),

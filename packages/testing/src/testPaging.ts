@@ -130,6 +130,36 @@ export const testPaging = (name: string, backend: BackendUnderTest, { name: of, 
       assert.deepEqual(await read(), wanted)
     })
   })
+  check("steps, reads, checkpoints and dropped work in any order do what they do in memory", async () => {
+    const actions = fc.array(fc.constantFrom("step", "read", "save", "restore", "drop"), { maxLength: 12 })
+    const played = (made: MakeOptimizer, sequence: ReadonlyArray<string>) =>
+      on(made, async ({ step, read, restore, optimizer }, queue) => {
+        let t = 0
+        let saved: { readonly t: number; readonly of: Awaited<ReturnType<typeof read>> } = { t, of: await read() }
+        for (const action of sequence) {
+          if (action === "step") step(++t)
+          else if (action === "read") await optimizer.pieces[0]!.read()
+          else if (action === "save") saved = { t, of: await read() }
+          else if (action === "drop") {
+            // What was dropped may have begun: the checkpoint says where things stand.
+            saved = { t, of: await read() }
+            step(t + 1)
+            queue.cancel()
+          }
+          if (action === "restore" || action === "drop") {
+            await restore(saved.of)
+            t = saved.t
+          }
+        }
+        return read()
+      })
+    await fc.assert(
+      fc.asyncProperty(actions, fc.integer({ min: 1, max: 9 }), async (sequence, frames) =>
+        assert.deepEqual(await played(make(frames * 4096, 4096), sequence), await played(make(), sequence))
+      ),
+      { numRuns: 8 }
+    )
+  })
   check("a step tells what has moved", async () => {
     const page = 4096
     await on(make(5 * page, page), async ({ steps, optimizer }, queue) => {

@@ -1,11 +1,11 @@
 /** The paged optimisers on the native backend: the suites, the reference's bits, and what goes wrong with a spill file. */
 import assert from "node:assert/strict"
-import { mkdtempSync, readdirSync, rmSync, truncateSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import test, { after } from "node:test"
 import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
-import { type MakeOptimizer, type Queue, ReferenceQueue, Scope } from "@graft/core"
+import { adamW, type MakeOptimizer, type Queue, ReferenceQueue, Scope } from "@graft/core"
 import {
   type AdamOptions,
   adamRule,
@@ -72,6 +72,16 @@ for (const [name, of] of Object.entries(optimizers)) {
     }
   })
 }
+test("AdamW in 32 bits is core's, bit by bit, on both backends: what core's is measured by holds for it", async () => {
+  for (const open of [() => new ReferenceQueue([2 ** 21]), ...isas.map((isa) => () => openWith(isa, 2)([2 ** 21]))]) {
+    const [wanted, ...others] = await Promise.all(
+      [adamW(adam), ...eachState.slice(2).map((state) => optimizers["AdamW"]!(state))].map((make) =>
+        afterSteps(open(), make)
+      )
+    )
+    for (const { parameters } of others) assert.deepEqual(parameters, wanted!.parameters)
+  }
+})
 const best = { limits, open: openWith(isas.at(-1)!, 2) }
 for (const state of eachState)
   testOptimizer("cpu", best, {
@@ -101,6 +111,21 @@ test("no kernel of theirs runs in JavaScript", async () => {
   run.step(1, [1, 1, 1, 1])
   await run.optimizer.traffic!()
   assert.deepEqual(queue.hostKernels, [])
+  await queue.close()
+})
+test("a spill file that another has put in its place is refused before the first step", async () => {
+  const make = optimizers["AdamW"]!(eachState[3]!)
+  const before = new Set(readdirSync(folder))
+  const queue = best.open([2 ** 21])
+  // Held back until the file is another's.
+  queue.upload(new Scope(queue, "weights").tensor([1], "first"), () => [0])
+  queue.atomic(() => {
+    optimizerRun(queue, new Scope(queue, "weights"), make, pagedParameters)
+    for (const name of readdirSync(folder))
+      if (!before.has(name))
+        writeFileSync(join(folder, name), readFileSync(join(folder, [...before][0] ?? name)).fill(1, 0, 64))
+  })
+  await assert.rejects(queue.idle(), /paged-optim\.open: the spill file .* is not this run's/)
   await queue.close()
 })
 test("a spill file that is cut under a run is a fault that names it; the next run begins anew", async () => {
