@@ -7,7 +7,9 @@ import { fileURLToPath } from "node:url"
 import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
 import {
   type DType,
+  denseCodec,
   narrow,
+  oneArena,
   type Queue,
   ReferenceQueue,
   type ScaleFormat,
@@ -77,33 +79,39 @@ test("a block size follows from the sizes of codes and scales", () => {
   }
 })
 
-for (const [name, scales, error] of [
-  ["plain scales", plainScales, 0.167],
-  ["double quantization", doubleQuant, 0.18]
-] as const) {
+/** The odd ones are no multiples of a block in either direction: blocks run across rows. */
+const shapes = [
+  [1, 1],
+  [5, 7],
+  [33, 64],
+  [16, 130],
+  [70, 192]
+] as const
+const limits = cpuLimits(native.info(), 2)
+const backends = [
+  ["reference", { limits: oneArena("reference"), open: (sizes: ReadonlyArray<number>) => new ReferenceQueue(sizes) }],
+  ...native
+    .info()
+    .isas.map(
+      (isa) =>
+        [
+          `cpu ${isa}`,
+          { limits, open: (sizes: ReadonlyArray<number>) => new CpuQueue(native, sizes, limits, { threads: 2, isa }) }
+        ] as const
+    )
+] as const
+for (const [device, backend] of backends) {
+  testWeight(device, backend, { name: "dense", codec: denseCodec(), error: 0, shapes })
   for (const codebook of [nf4, fp4]) {
-    for (const isa of native.info().isas) {
-      const limits = cpuLimits(native.info(), 2)
-      const open = (bytes: ReadonlyArray<number>) => new CpuQueue(native, bytes, limits, { threads: 2, isa })
-      const one = { name: `${codebook.name}, ${name}`, codec: fourBitCodec(codebook, scales, 64), error }
-      testWeight(
-        `cpu ${isa}`,
-        { limits, open },
-        {
-          ...one,
-          shapes: [
-            [1, 1],
-            [5, 7],
-            [33, 64],
-            [16, 130],
-            [70, 192]
-          ]
-        }
-      )
+    for (const [name, scales, error] of [
+      ["plain scales", plainScales, 0.167],
+      ["double quantization", doubleQuant, 0.18]
+    ] as const) {
+      const codec = fourBitCodec(codebook, scales, 64)
+      testWeight(device, backend, { name: `${codebook.name}, ${name}`, codec, error, shapes })
     }
   }
 }
-
 test("rows that hold no whole blocks: other scales by the AVX-512 rule, smaller blocks, an error where none fits", async () => {
   const [out, inner] = [3, 96]
   const values = Array.from({ length: out * inner }, (_, i) => (1 + Math.floor(i / 64)) * Math.sin(i))
