@@ -4,15 +4,17 @@ import * as Flag from "effect/cli/Flag"
 import { maybe } from "./maybe.ts"
 import { positiveInt } from "./numbers.ts"
 
-export const data = Flag.String("data").pipe(
+const paths = Flag.String("data").pipe(
   Flag.withAlias("d"),
   Flag.withMetavar("PATH"),
-  Flag.atLeast(1),
   Flag.withDescription(
     "rows: .jsonl, .json, .csv, .tsv, .parquet, .safetensors, .txt, a folder, a pattern, - for standard input, or a data set of the " +
       "Hub, org/name[:split][@revision]; may be repeated, each with :WEIGHT, how often an epoch has its rows"
   )
 )
+export const data = Flag.atLeast(paths, 1)
+/** For whoever can do without. */
+export const anyData = Flag.atLeast(paths, 0)
 export const rowFlags = {
   maxLength: maybe(
     positiveInt("max-length").pipe(

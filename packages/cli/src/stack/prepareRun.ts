@@ -3,14 +3,18 @@
  * the layers stand, and the trainer's plan and run are functions of them. No weight is read here.
  */
 import type { Profile } from "@graft/backend-cpu"
-import { Backend } from "@graft/core"
-import { openModel } from "@graft/llama-loader"
-import { prepareData, Sft } from "@graft/sft"
+import { Backend, type Dataset } from "@graft/core"
+import { type OpenedModel, openModel } from "@graft/llama-loader"
+import { type DataReport, prepareData, Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer } from "effect"
+import type { PlanInput } from "../flags/planFlags.ts"
 import type { TrainInput } from "../flags/trainFlags.ts"
+import { InvalidInput } from "../problems.ts"
 import { adapterLayer } from "./adapterLayer.ts"
 import { backendLayer } from "./backendLayer.ts"
+import { blankRows } from "./blankRows.ts"
+import { openForPlan } from "./openForPlan.ts"
 import { optimizerLayer } from "./optimizerLayer.ts"
 import { rowOptions } from "./rowOptions.ts"
 import { dataModelOf, templateOf } from "./textOfModel.ts"
@@ -18,15 +22,55 @@ import { computeOf, loaderLayer } from "./weightStorage.ts"
 
 /** `store`: where the run is kept; a plan has none. `profile` is told of what the device runs. */
 export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string, profile?: Profile) {
-  const device = backendLayer(input, profile)
   const model = yield* openModel(input.model)
+  return yield* stackOf(input, model, rowsOf(input, model), store, profile)
+})
+
+/** What a plan is made of: as a run, but that the weights need not be there, and rows may be known by their length. */
+export const preparePlan = Effect.fnUntraced(function* (input: PlanInput) {
+  const model = yield* openForPlan(input.model)
+  const { tokens, batchSize, gradAccumulation } = input
+  if (tokens === undefined && input.data.length === 0)
+    return yield* new InvalidInput({ message: "--data is missing; or say with --tokens how long the rows are" })
+  if (tokens !== undefined && tokens > model.config.maxPositions)
+    return yield* new InvalidInput({
+      message: `--tokens is ${tokens}, and ${input.model} has ${model.config.maxPositions} positions; give no more`
+    })
+  const rows =
+    tokens === undefined
+      ? rowsOf(input, model)
+      : Effect.succeed<RowsOfRun>(blankRows(tokens, batchSize, gradAccumulation))
+  return yield* stackOf(input, model, rows)
+})
+
+interface RowsOfRun {
+  readonly dataset: Layer.Layer<Dataset>
+  readonly stepsPerEpoch: number
+  readonly batches: Dataset["Service"]["batches"]
+  /** What was read; nothing was, where only lengths are known. */
+  readonly report: DataReport | undefined
+}
+const rowsOf = Effect.fnUntraced(function* (input: TrainInput, model: OpenedModel) {
+  const data = yield* prepareData(dataOptions(input), dataModelOf(model, yield* templateOf(model, input.chatTemplate)))
+  const { stepsPerEpoch, batches, report } = data
+  return { dataset: Sft.layerOf(data), stepsPerEpoch, batches, report } satisfies RowsOfRun
+})
+
+const stackOf = Effect.fnUntraced(function* <E, R>(
+  input: TrainInput,
+  model: OpenedModel,
+  rows: Effect.Effect<RowsOfRun, E, R>,
+  store?: string,
+  profile?: Profile
+) {
+  const device = backendLayer(input, profile)
   const adapter = yield* adapterLayer(input, model)
   const optimizer = yield* optimizerLayer(input, store)
   // A typing mistake in a target should not have to wait for a million rows.
   const early = adapter.pipe(Layer.provide(yield* loaderLayer(model, input, "f32")))
   yield* Effect.scoped(Layer.build(Layer.mergeAll(early, device, optimizer)))
 
-  const data = yield* prepareData(dataOptions(input), dataModelOf(model, yield* templateOf(model, input.chatTemplate)))
+  const data = yield* rows
   const steps = input.steps ?? Math.max(1, Math.ceil((input.epochs ?? 1) * data.stepsPerEpoch))
   const trainer = Trainer.layer({
     steps,
@@ -46,7 +90,7 @@ export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?
       const compute = computeOf(input.compute, yield* Backend)
       return trainer.pipe(
         Layer.provide(optimizer),
-        Layer.provide(Sft.layerOf(data)),
+        Layer.provide(data.dataset),
         Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
         Layer.provideMerge(adapter),
         Layer.provideMerge(yield* loaderLayer(model, input, compute))

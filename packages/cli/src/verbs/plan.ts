@@ -2,12 +2,12 @@
 import { loadNative } from "@graft/backend-cpu"
 import { ModelLoader, Trainer } from "@graft/core"
 import { Effect } from "effect"
-import type { TrainInput } from "../flags/trainFlags.ts"
+import type { PlanInput } from "../flags/planFlags.ts"
 import { showData, showModel } from "../show/findings.ts"
 import { count, duration } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { showPlan } from "../show/trainEvents.ts"
-import { prepareRun } from "../stack/prepareRun.ts"
+import { preparePlan } from "../stack/prepareRun.ts"
 import { workOfStep } from "../stack/workOfStep.ts"
 
 /** What a step reaches of the register-only peak: 0.87 for SmolLM2-135M, 300 tokens, in f32 on two Zen 3 threads. */
@@ -15,11 +15,11 @@ const REACHED = 0.8
 /** Steps whose work is averaged. */
 const SAMPLE = 64
 
-export const plan = Effect.fnUntraced(function* (input: TrainInput) {
+export const plan = Effect.fnUntraced(function* (input: PlanInput) {
   const screen = makeScreen(input.json)
-  const { model, data, steps, stack } = yield* prepareRun(input)
+  const { model, data, steps, stack } = yield* preparePlan(input)
   showModel(screen, model)
-  showData(screen, data.report)
+  if (data.report !== undefined) showData(screen, data.report)
   yield* Effect.provide(
     Effect.gen(function* () {
       const planned = yield* (yield* Trainer).plan
@@ -46,7 +46,7 @@ export const plan = Effect.fnUntraced(function* (input: TrainInput) {
   )
 }, Effect.scoped)
 
-const peakOf = (compute: string, { threads, isa }: TrainInput): number => {
+const peakOf = (compute: string, { threads, isa }: PlanInput): number => {
   const native = loadNative()
   const { peaks, cores, isa: best } = native.info()
   const used = isa ?? best

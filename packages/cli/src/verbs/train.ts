@@ -26,7 +26,7 @@ export const train = Effect.fnUntraced(function* (input: TrainInput) {
   const profile = input.profile ? new Profile() : undefined
   const { model, data, steps, stack } = yield* prepareRun(input, out, profile)
   showModel(screen, model)
-  showData(screen, data.report)
+  if (data.report !== undefined) showData(screen, data.report)
   const earlier = existsSync(join(out, "state"))
   if (earlier && !input.resume)
     screen.say(`${screen.style.warning("note")}: this run replaces the one in ${out}; --resume goes on with it`)

@@ -1,0 +1,23 @@
+/** The model that a flag names. A plan takes shapes alone: a config.json, or a name of one that is known. */
+import { readFileSync } from "node:fs"
+import { ConfigError, type OpenedModel, openModel, openShapes } from "@graft/llama-loader"
+import { fileError, fromThrowing } from "@graft/safetensors"
+import { Effect } from "effect"
+import { knownShapes } from "../synth/knownShapes.ts"
+
+export const openForPlan = (path: string) =>
+  Effect.suspend(() => {
+    const known = knownShapes[path]
+    if (known !== undefined) return shapes(path, known)
+    if (!path.endsWith(".json")) return openModel(path)
+    return Effect.flatMap(
+      Effect.try({
+        try: (): unknown => JSON.parse(readFileSync(path, "utf8")),
+        catch: (cause) => fileError(path, "read", cause)
+      }),
+      (raw) => shapes(path, raw)
+    )
+  })
+
+const shapes = (path: string, raw: unknown) =>
+  fromThrowing<OpenedModel, ConfigError>([ConfigError], () => openShapes(path, raw))
