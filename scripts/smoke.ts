@@ -9,7 +9,7 @@ import { join } from "node:path"
 import type { Checks } from "./checks.ts"
 import type { PackedPackage } from "./pack.ts"
 import { runCommand } from "./runCommand.ts"
-import { cache, effectVersion, publicPackages, root } from "./workspacePackages.ts"
+import { cache, catalog, effectVersion, publicPackages, root } from "./workspacePackages.ts"
 
 const runtimeVersions = { deno: "2.9.6", node: "24.21.0" }
 
@@ -31,6 +31,15 @@ export const installRuntimes = async (): Promise<string> => {
   return bin
 }
 
+/** TensorFlow.js that runs everywhere, for backend-tfjs. */
+const tfjsPackages = (): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    ["@tensorflow/tfjs-core", "@tensorflow/tfjs-backend-wasm", "@tensorflow/tfjs-backend-cpu"].map((name) => [
+      name,
+      catalog(name)
+    ])
+  )
+
 /** A user's folder: the tarballs and effect, installed. `overrides` stands for the registry that has them all. */
 const installTarballs = async (packed: ReadonlyArray<PackedPackage>, effect: string): Promise<string> => {
   const parent = join(cache, "smoke")
@@ -40,7 +49,11 @@ const installTarballs = async (packed: ReadonlyArray<PackedPackage>, effect: str
   const files = Object.fromEntries(packed.map(({ manifest, tarball }) => [manifest.name, `file:${tarball}`]))
   writeFileSync(
     join(folder, "package.json"),
-    JSON.stringify({ private: true, type: "module", dependencies: { ...files, effect }, overrides: files }, null, 2)
+    JSON.stringify(
+      { private: true, type: "module", dependencies: { ...files, effect, ...tfjsPackages() }, overrides: files },
+      null,
+      2
+    )
   )
   const { code, output } = await runCommand(process.execPath, ["install", "--no-save"], { cwd: folder, quiet: true })
   if (code !== 0) throw new Error(`smoke: the tarballs do not install (bun ended with ${code})\n${output}`)

@@ -65,6 +65,17 @@ assert.equal(
   await runGraft(["generate", "--model", model, "--adapter", out, "--ids", "1,4", "-n", "4", "--backend", backend]),
   0
 )
+
+// The same rows by TensorFlow.js in WebAssembly: the same losses.
+const tfjs = ["--model", model, "--data", data, "--out", join(process.argv[2], "tfjs"), "--backend", "tfjs"]
+assert.equal(await runGraft(["train", ...tfjs, "--steps", "3", "--batch-size", "4", "--learning-rate", "1e-2"]), 0)
+for (const [i, line] of readFileSync(join(process.argv[2], "tfjs/metrics.jsonl"), "utf8")
+  .trim()
+  .split("\n")
+  .entries()) {
+  const { loss } = JSON.parse(line)
+  assert.ok(Math.abs(loss - losses[i]) <= 1e-4 * losses[i], `step ${i + 1}: ${loss} by TensorFlow.js, ${losses[i]}`)
+}
 assert.equal(await runGraft(["train", ...flags, "--stps", "3"]), 1)
 
 // Generate: by the packages.
