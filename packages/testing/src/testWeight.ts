@@ -10,9 +10,11 @@ import {
   type Queue,
   ReferenceQueue,
   Scope,
+  type SourceTensor,
   sourceOf,
   type Tensor,
-  type Weight
+  type Weight,
+  widen
 } from "@graft/core"
 import { arenasOf, type BackendUnderTest, hasDType, MiB, onDevice } from "./BackendUnderTest.ts"
 import { assertClose, assertSame, relativeDifference } from "./closeness.ts"
@@ -24,6 +26,8 @@ export interface WeightCase {
   readonly codec: Codec
   /** The dtype of the file. */
   readonly source?: DType
+  /** The source of a matrix, where random numbers of that dtype are not what the codec stores. */
+  readonly make?: (out: number, inner: number) => SourceTensor
   /** What it is stored in; f32 unless said. */
   readonly stores?: ReadonlyArray<DType>
   /** Largest error of a stored number, as a share of the largest of W. */
@@ -55,12 +59,16 @@ const product = (x: Float32Array, w: Float32Array, out: number, inner: number): 
 const transposed = (w: Float32Array, out: number, inner: number): Float32Array =>
   Float32Array.from({ length: out * inner }, (_, i) => w[(i % out) * inner + Math.floor(i / out)]!)
 
-const encode = ({ codec, source = "f32" }: WeightCase, scope: Scope, out: number, inner: number): Weight =>
-  codec.encode(
-    sourceOf("w", [out, inner], () => randomValues(out * inner, 31), source),
-    scope,
-    "model.w"
-  )
+const makeSource = ({ make, source = "f32" }: WeightCase, out: number, inner: number): SourceTensor =>
+  make?.(out, inner) ?? sourceOf("w", [out, inner], () => randomValues(out * inner, 31), source)
+const encode = (one: WeightCase, scope: Scope, out: number, inner: number): Weight =>
+  one.codec.encode(makeSource(one, out, inner), scope, "model.w")
+/** A source that only a plan may see. */
+const unreadable = (source: SourceTensor): SourceTensor => ({
+  ...source,
+  read: () => assert.fail("the plan read a source"),
+  ...(source.blocks === undefined ? {} : { blocks: { ...source.blocks, source: unreadable(source.blocks.source) } })
+})
 const dequantised = (queue: Queue, weight: Weight): Promise<Float32Array> => {
   using scope = new Scope(queue, "activations")
   const all = scope.tensor([weight.outFeatures, weight.inFeatures], "W")
@@ -82,7 +90,8 @@ export const testWeight = (name: string, backend: BackendUnderTest, one: WeightC
 
   check("W is what was stored, the same on the reference", async (queue, scope, out, inner) => {
     const w = await dequantised(queue, encode(one, scope, out, inner))
-    const stored = randomValues(out * inner, 31)
+    const { read, dtype } = makeSource(one, out, inner)
+    const stored = one.make === undefined ? randomValues(out * inner, 31) : widen(read(), dtype)
     const apart = relativeDifference(w, stored)
     assert.ok(apart <= error, `[${out}, ${inner}] is stored with an error of ${apart}, allowed ${error}`)
     const reference = new ReferenceQueue(arenasOf(backend.limits, 4 * MiB), { limits: backend.limits })
@@ -162,11 +171,7 @@ export const testWeight = (name: string, backend: BackendUnderTest, one: WeightC
     )
     assert.deepEqual([weight.outFeatures, weight.inFeatures, weight.codec], [out, inner, codec.name])
     const meta = new MetaQueue(backend.limits)
-    const unread = {
-      ...sourceOf("w", [out, inner], () => [], one.source ?? "f32"),
-      read: () => assert.fail("the plan read a source")
-    }
-    codec.encode(unread, new Scope(meta, "weights"), "model.w")
+    codec.encode(unreadable(makeSource(one, out, inner)), new Scope(meta, "weights"), "model.w")
     assert.deepEqual(queue.allocator.peaks, meta.plan.arenaBytes)
     assert.throws(
       () =>

@@ -1,0 +1,74 @@
+/**
+ * Frozen weights in ggml's blocks: y = xWᵀ and dx = dyW of 512 tokens as a share of the register-only multiply-add peak of the
+ * same seconds, and products of one token as bytes of W a second beside the read bandwidth. W [4096, 4096], f32. Best of the
+ * rounds. `bun run bench gguf -- Q4_K …` takes these formats only.
+ */
+import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
+import { fill, Scope } from "@graft/core"
+import { blockFormats } from "@graft/gguf"
+import { ggufCodec } from "@graft/gguf-quant"
+import { randomBlocks } from "@graft/gguf-quant/randomBlocks"
+
+const native = loadNative()
+const info = native.info()
+const ROUNDS = 7
+const [out, inner] = [4096, 4096]
+const asked = process.argv.slice(2).filter((name) => blockFormats.has(name))
+const formats = asked.length > 0 ? asked : ["Q4_0", "Q8_0", "Q4_K", "Q6_K"]
+const peak = (threads: number): number => native.peak(`f32.${info.isa.replace("bf16", "")}`, threads, 80)
+
+const seconds = async (queue: CpuQueue, body: () => void): Promise<number> => {
+  body()
+  await queue.idle()
+  let best = Number.POSITIVE_INFINITY
+  for (let round = 0; round < ROUNDS; round++) {
+    const at = performance.now()
+    body()
+    await queue.idle()
+    best = Math.min(best, (performance.now() - at) / 1000)
+  }
+  return best
+}
+
+console.log(`${info.model}, ${info.isa}, ${info.cores} cores; W [${out}, ${inner}]`)
+for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
+  const queue = new CpuQueue(native, [2 ** 28], cpuLimits(info, threads), { threads, isa: info.isa })
+  const { read } = native.bandwidth(threads, 100)
+  console.log(
+    `${threads} threads: memory ${(read / 1e9).toFixed(1)} GB/s read, peak ${(peak(threads) / 1e9).toFixed(0)} GFLOP/s`
+  )
+  for (const format of formats) {
+    using scope = new Scope(queue, "weights")
+    // One row of blocks, over and over.
+    const { blocks, ...row } = randomBlocks(format, 16, inner, 1)
+    const [, bytes] = blocks!.source.shape
+    const some = blocks!.source.read()
+    const all = () => {
+      const content = new Uint8Array(out * bytes!)
+      for (let at = 0; at < content.length; at += some.length) content.set(some, at)
+      return content
+    }
+    const packed = { ...blocks!.source, shape: [out, bytes!], read: all }
+    const weight = ggufCodec().encode({ ...row, shape: [out, inner], blocks: { format, source: packed } }, scope, "w")
+    for (const tokens of [512, 1]) {
+      const [x, y] = [scope.tensor([tokens, inner], "x"), scope.tensor([tokens, out], "y")]
+      queue.enqueue(fill, [x], { value: 0.5 })
+      queue.enqueue(fill, [y], { value: 0.5 })
+      for (const [direction, body] of [
+        ["y = xWᵀ", () => weight.apply(y, x)],
+        ["dx = dyW", () => weight.applyTransposed(x, y)]
+      ] as const) {
+        const before = peak(threads)
+        const time = await seconds(queue, body)
+        const top = Math.max(before, peak(threads))
+        const rate = (2 * tokens * out * inner) / time
+        const figures =
+          tokens === 1
+            ? `${(weight.bytes / time / 1e9).toFixed(1)} GB/s, ${((100 * weight.bytes) / time / read).toFixed(0)} % of reading, ${(time * 1e3).toFixed(2)} ms`
+            : `${(rate / 1e9).toFixed(0)} GFLOP/s, ${((100 * rate) / top).toFixed(0)} % of peak`
+        console.log(`  ${format.padEnd(6)} ${direction}, ${String(tokens).padStart(3)} tokens: ${figures}`)
+      }
+    }
+  }
+  await queue.close()
+}
