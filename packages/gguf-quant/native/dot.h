@@ -18,8 +18,7 @@ GRAFT_INLINE void dotRow(const uint8_t* blocks, int64_t in, Floats (&sums)[Token
 #pragma GCC unroll 1
   for (int64_t c = 0; c < in; c += Format::elements, blocks += Format::bytes) {
     prefetch(blocks + 1024);
-#pragma GCC unroll 8
-    for (int u = 0; u < units; u++) {
+    const auto one = [&](int u) {
       Unit read;
       Format::read(blocks, u, read);
       Floats values[unit / lanes];
@@ -29,6 +28,14 @@ GRAFT_INLINE void dotRow(const uint8_t* blocks, int64_t in, Floats (&sums)[Token
 #pragma GCC unroll 4
         for (int t = 0; t < Tokens; t++)
           sums[t][v % 2] = fma(values[v], loadFloats(x + t * xStride + c + u * unit + v * lanes), sums[t][v % 2]);
+    };
+    // Shifts are constants where units are written out, which pays for one token only.
+    if constexpr (Tokens == 1) {
+#pragma GCC unroll 8
+      for (int u = 0; u < units; u++) one(u);
+    } else {
+#pragma GCC unroll 1
+      for (int u = 0; u < units; u++) one(u);
     }
   }
 }

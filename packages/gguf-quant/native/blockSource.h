@@ -1,14 +1,12 @@
-// graft-isa: scalar avx2 avx512 avx512bf16 neon neonbf16
-//
-// Panel sources of ggml's block formats, each by its own name: W [out, in] lies in memory as in a GGUF, u8 [out, bytes of a
-// row], and a row is in / elements blocks of value = scale * code + offset (unit.h).
+// A panel source for a block format: W [out, in] lies in memory as in a GGUF, u8 [out, bytes of a row], and a row is
+// in / elements blocks of value = scale * code + offset (unit.h).
+#pragma once
 
 #include "dot.h"
 #include "pack.h"
 
 namespace graft {
 namespace GRAFT_ISA {
-
 namespace {
 
 template <class Format, class T>
@@ -40,21 +38,5 @@ constexpr graft_panel_source source{sizeof(graft_panel_source),
 #endif
 
 }  // namespace
-
-void register_blocks(Registry& registry) {
-  registry.addPanelSource("Q8_0", &source<Q8_0>);
-  registry.addPanelSource("Q4_0", &source<Q4_0>);
-  registry.addPanelSource("Q4_1", &source<Q4_1>);
-  registry.addPanelSource("Q5_0", &source<Q5_0>);
-  registry.addPanelSource("Q5_1", &source<Q5_1>);
-  registry.addPanelSource("IQ4_NL", &source<IQ4_NL>);
-  registry.addPanelSource("Q2_K", &source<Q2_K>);
-  registry.addPanelSource("Q3_K", &source<Q3_K>);
-  registry.addPanelSource("Q4_K", &source<Q4_K>);
-  registry.addPanelSource("Q5_K", &source<Q5_K>);
-  registry.addPanelSource("Q6_K", &source<Q6_K>);
-  registry.addPanelSource("IQ4_XS", &source<IQ4_XS>);
-}
-
 }  // namespace GRAFT_ISA
 }  // namespace graft
