@@ -1,11 +1,13 @@
 /**
- * Fine-tunes a GGUF and reads the adapter back: `bun examples/from-gguf/main.ts [FILE.gguf] [ROWS.jsonl]`. The adapter is
- * PEFT's, for the Hugging Face model that the GGUF was made from: Q and K rows are in Hugging Face's order.
+ * Fine-tunes a GGUF on its own quantised blocks, packed in memory as the file has them, and reads the adapter back:
+ * `bun examples/from-gguf/main.ts [FILE.gguf] [ROWS.jsonl]`. The adapter is PEFT's, for the Hugging Face model that the GGUF
+ * was made from: Q and K rows are in Hugging Face's order. `graft export` makes a GGUF of it for llama.cpp.
  */
 import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
 import { Cpu } from "@graft/backend-cpu"
-import { AdamW, Dense } from "@graft/core"
+import { AdamW } from "@graft/core"
+import { GgufBlocks } from "@graft/gguf-quant"
 import { LlamaLoader, openModel } from "@graft/llama-loader"
 import { Lora, readAdapter } from "@graft/lora"
 import { Sft } from "@graft/sft"
@@ -13,7 +15,7 @@ import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer, Stream } from "effect"
 
 const near = (path: string) => fileURLToPath(new URL(path, import.meta.url))
-const [file = near("../../packages/testing/fixtures/tiny-bpe/model.gguf"), data = near("../data/jargon.jsonl")] =
+const [file = near("../../packages/testing/fixtures/tiny-bpe/quantized.gguf"), data = near("../data/jargon.jsonl")] =
   process.argv.slice(2)
 const out = process.argv[4] ?? near("adapter")
 
@@ -26,11 +28,13 @@ const program = Effect.gen(function* () {
     Layer.provide(Sft.layer({ data, batchSize: 8, maxLength: 64, evaluationFraction: 0.05 }, model)),
     Layer.provide(FolderStore.layer(out)),
     Layer.provide(LlamaLoader.layerOf(model)),
-    Layer.provide(Dense.layer),
+    Layer.provide(GgufBlocks.layer),
     Layer.provide(Cpu.layer())
   )
   const training = Stream.unwrap(Effect.map(Trainer, ({ run }) => run)).pipe(Stream.provide(stack))
   yield* Stream.runForEach(training, (event) => {
+    if (event._tag === "Plan")
+      console.log(`weights: ${Math.round((event.memory.byCategory.get("weights") ?? 0) / 1000)} kB in memory`)
     if (event._tag === "Eval") console.log(`held out, after step ${event.step}: loss ${event.loss.toFixed(2)}`)
     return Effect.void
   })

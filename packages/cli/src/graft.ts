@@ -6,6 +6,7 @@ import { chat } from "./commands/chat.ts"
 import { data } from "./commands/data.ts"
 import { doctor } from "./commands/doctor.ts"
 import { evaluate } from "./commands/eval.ts"
+import { exportAdapter } from "./commands/export.ts"
 import { generate } from "./commands/generate.ts"
 import { inspect } from "./commands/inspect.ts"
 import { logits } from "./commands/logits.ts"
@@ -13,6 +14,7 @@ import { plan } from "./commands/plan.ts"
 import { quantize } from "./commands/quantize.ts"
 import { synth } from "./commands/synth.ts"
 import { train } from "./commands/train.ts"
+import { verify } from "./commands/verify.ts"
 
 export const graft = Command.make("graft").pipe(
   Command.withDescription("Fine-tune language models with LoRA, without Python or CUDA"),
@@ -27,7 +29,21 @@ export const graft = Command.make("graft").pipe(
     },
     { command: "graft train --help", description: "every flag of a verb" }
   ]),
-  Command.withSubcommands([train, plan, generate, chat, evaluate, quantize, data, logits, inspect, doctor, synth])
+  Command.withSubcommands([
+    train,
+    plan,
+    generate,
+    chat,
+    evaluate,
+    quantize,
+    data,
+    logits,
+    exportAdapter,
+    verify,
+    inspect,
+    doctor,
+    synth
+  ])
 )
 
 /** The flags that every verb has besides its own. */

@@ -54,6 +54,11 @@ export const skip = maybe(
 )
 /** How the frozen weights of the layers' linears are kept. A checkpoint that is quantised already needs none of these. */
 export const storageFlags = {
+  weights: maybe(
+    Flag.Literals("weights", ["packed", "dense"]).pipe(
+      Flag.withDescription("of a GGUF: its quantised blocks packed as the file has them, or as floats (default packed)")
+    )
+  ),
   quantize: maybe(
     Flag.Literals("quantize", ["nf4", "fp4"]).pipe(
       Flag.withDescription(

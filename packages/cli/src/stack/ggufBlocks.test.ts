@@ -75,12 +75,14 @@ for (const { name, elements, bytes } of blockFormats.values()) {
   }
 }
 
-test("products by packed blocks have the same bits for any number of threads, and are those by the dense matrix", async () => {
-  const [out, inner] = [300, 512]
+test("products by packed blocks have the same bits for any number of threads, and are those by the dense matrix", {
+  timeout: 60_000
+}, async () => {
+  const [out, inner] = [70, 256]
   for (const { name } of blockFormats.values()) {
     const source = randomBlocks(name, out, inner, 3)
     const { blocks: _, ...dense } = source
-    for (const tokens of [1, 3, 40]) {
+    for (const tokens of [3, 40]) {
       const results: Array<readonly Uint8Array[]> = []
       for (const [threads, from] of [
         [1, source],

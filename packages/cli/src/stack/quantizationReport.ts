@@ -95,7 +95,7 @@ export const lossesOfModel = (
       const { backend, threads, isa, compute, skip } = input
       const quantized = flags !== undefined
       const stack = {
-        ...{ backend, threads, isa, compute, adapter: undefined },
+        ...{ backend, threads, isa, compute, adapter: undefined, weights: undefined },
         quantize: flags?.quantize,
         doubleQuant: flags?.doubleQuant ?? false,
         blockSize: quantized ? blockSize : undefined,

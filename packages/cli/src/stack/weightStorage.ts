@@ -1,6 +1,7 @@
 /** How the frozen weights of a model are kept: the codec of a stack, and the loader's options that go with it. */
 import { type ActivationDType, Dense } from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
+import { GgufBlocks } from "@graft/gguf-quant"
 import { describeLlama, LlamaLoader, type OpenedModel } from "@graft/llama-loader"
 import { type BlockSize, blockSizes, Fp4, Nf4, PlainScales } from "@graft/nf4-quant"
 import { Effect, Layer } from "effect"
@@ -15,7 +16,7 @@ export const computeOf = (
 
 /**
  * Dense weights keep the file's format, except that where the multiply rounds to bf16 anyway, wider storage would only take
- * more memory. (A GGUF's blocks come as f32, which is some seven times what they take in the file.)
+ * more memory. (A GGUF's blocks become f32 where they are made dense, some seven times what they take in the file.)
  */
 const denseDtype = (model: OpenedModel, compute: ActivationDType): "source" | "bf16" =>
   compute === "bf16" && model.tensors.names.some((name) => model.tensors.get(name)?.dtype === "f32") ? "bf16" : "source"
@@ -30,8 +31,13 @@ interface FourBits {
 
 /** The model as a stack's loader, its codec below it. */
 export const loaderLayer = (model: OpenedModel, input: StorageInput, compute: ActivationDType) =>
-  Effect.map(fourBits(model, input), (bits) => {
+  Effect.gen(function* () {
     const dtype = denseDtype(model, compute)
+    const bits = yield* fourBits(model, input)
+    if (yield* staysPacked(model, input))
+      return LlamaLoader.layerOf(model, { denseDtype: dtype }).pipe(
+        Layer.provide(GgufBlocks.layerOf({ denseDtype: dtype }))
+      )
     if (bits === undefined)
       return LlamaLoader.layerOf(model, { denseDtype: dtype }).pipe(Layer.provide(Dense.layerOf(dtype)))
     const { codec, doubleQuant, blockSize, skip } = bits
@@ -41,6 +47,21 @@ export const loaderLayer = (model: OpenedModel, input: StorageInput, compute: Ac
       Layer.provide(doubleQuant ? DoubleQuant.layer : PlainScales.layer)
     )
   })
+
+/** Whether a GGUF's blocks stay as they are. */
+const staysPacked = (model: OpenedModel, { weights, quantize }: StorageInput): Effect.Effect<boolean, InvalidInput> => {
+  const invalid = (message: string) => Effect.fail(new InvalidInput({ message }))
+  const has = model.tensors.names.some((name) => model.tensors.get(name)?.blocks !== undefined)
+  if (weights !== undefined && !has)
+    return invalid(
+      `--weights ${weights} is for a GGUF with quantised blocks, which ${model.path} has not; leave it out`
+    )
+  if (weights === "packed" && quantize !== undefined)
+    return invalid(
+      `--weights packed keeps the blocks of ${model.path} as they are, and --quantize ${quantize} does not; leave one of them out`
+    )
+  return Effect.succeed(has && weights !== "dense" && quantize === undefined)
+}
 
 /** What the flags ask for, or what the checkpoint is stored as; undefined: dense weights. */
 const fourBits = (

@@ -28,3 +28,14 @@ export const huggingFaceName = (gguf: string): string | undefined => {
   const name = inLayer.get(part)
   return name === undefined ? undefined : `model.layers.${layer}.${name}.${kind}`
 }
+
+const outerOf = new Map([...outer].map(([gguf, path]) => [path, gguf]))
+const inLayerOf = new Map([...inLayer].map(([gguf, path]) => [path, gguf]))
+
+/** `model.layers.0.self_attn.q_proj` → `blk.0.attn_q`; `undefined` for what is no module of a Llama. */
+export const ggufModule = (path: string): string | undefined => {
+  const [, layer, module = ""] = /^model\.layers\.(\d{1,6})\.(.+)$/.exec(path) ?? []
+  if (layer === undefined) return outerOf.get(path)
+  const name = inLayerOf.get(module)
+  return name === undefined ? undefined : `blk.${layer}.${name}`
+}

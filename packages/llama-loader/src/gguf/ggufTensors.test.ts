@@ -6,8 +6,9 @@ import { widen } from "@graft/core"
 import { encodeGguf, GgufError, parseGguf } from "@graft/gguf"
 import { memorySource, parseSafetensors } from "@graft/safetensors"
 import { ggufConfig } from "./ggufConfig.ts"
-import { huggingFaceName } from "./ggufNames.ts"
+import { ggufModule, huggingFaceName } from "./ggufNames.ts"
 import { ggufTensors } from "./ggufTensors.ts"
+import { rotaryOrder, undoRotaryOrder } from "./rotaryRows.ts"
 
 const fixtures = fileURLToPath(new URL("../../../testing/fixtures/", import.meta.url))
 const source = (name: string) => memorySource(name, readFileSync(fixtures + name))
@@ -49,6 +50,10 @@ test("names map for all of a Llama's tensors and nothing else", () => {
   assert.equal(huggingFaceName("output.weight"), "lm_head.weight")
   assert.equal(huggingFaceName("blk.12.ffn_gate.bias"), "model.layers.12.mlp.gate_proj.bias")
   assert.equal(huggingFaceName("blk.0.attn_norm.weight"), "model.layers.0.input_layernorm.weight")
+  for (const gguf of ["token_embd", "output_norm", "blk.12.ffn_gate", "blk.0.attn_q"])
+    assert.equal(ggufModule(huggingFaceName(`${gguf}.weight`)!.slice(0, -".weight".length)), gguf)
+  for (const path of ["model.layers.0", "model.layers.x.mlp.up_proj", "blk.0.attn_q"])
+    assert.equal(ggufModule(path), undefined)
   for (const name of [
     "rope_freqs.weight",
     "blk.0.token_embd.weight",
@@ -94,4 +99,11 @@ test("names every format that cannot be read", () => {
       /2 tensors as IQ2_XXS \(blk\.0\.attn_q\.weight, …\) and 1 tensors as TQ1_0/.test(error.message) &&
       /Graft reads F32, F16, BF16, Q8_0, Q4_0, Q4_1/.test(error.message)
   )
+})
+
+test("a head's rows go into llama.cpp's order and back", () => {
+  const rows = Uint8Array.from({ length: 2 * 8 * 3 }, (_, i) => i)
+  const theirs = rotaryOrder(rows, 16, 8)
+  assert.deepEqual([...theirs.subarray(0, 9)], [0, 1, 2, 12, 13, 14, 3, 4, 5], "row 4 of 8 stands beside row 0")
+  assert.deepEqual(undoRotaryOrder(theirs, 16, 8), rows)
 })

@@ -68,7 +68,7 @@ export interface LlamaSource {
   readonly config: LlamaConfig
   readonly description: ModelDescription
   readonly tensors: TensorFile
-  /** Stores the linears of the layers. */
+  /** Stores the linears of the layers, and of embedding and head what lies in the file in its own format. */
   readonly codec: Codec
   /** The dtype of what the codec does not store: embedding, head, and the linears that `skip` names. */
   readonly denseDtype: "source" | "f32" | "bf16"
@@ -103,7 +103,8 @@ export function* loadLlama(
   }
   const matrix = function* (path: string, by: Codec, group: string): Generator<Loaded, void, void> {
     if (leave(path, group, true)) return
-    const weight = by.adopt?.(tensors, path, scope) ?? by.encode(source(path), scope, path)
+    // What lies in the file in the codec's own format stays so, also where it would not be quantised.
+    const weight = codec.adopt?.(tensors, path, scope) ?? by.encode(source(path), scope, path)
     const wanted = shapes.get(path)
     if (wanted !== undefined && (weight.outFeatures !== wanted[0] || weight.inFeatures !== wanted[1])) {
       // A quantised checkpoint says a linear's shape beside its codes, which nothing has compared with the config yet.

@@ -1,0 +1,40 @@
+/** `graft export`: a trained adapter in the format of another program. */
+import { mkdir, readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { writeGguf } from "@graft/gguf"
+import { openModel } from "@graft/llama-loader"
+import { readAdapter } from "@graft/lora"
+import { fileError, replaceFile } from "@graft/safetensors"
+import { Effect } from "effect"
+import type { ExportInput } from "../flags/exportFlags.ts"
+import { bytes } from "../show/quantities.ts"
+import { makeScreen } from "../show/Screen.ts"
+import { architectureOf } from "../stack/architectureOf.ts"
+import { ggufAdapter } from "../stack/ggufAdapter.ts"
+
+export const exportAdapter = Effect.fnUntraced(function* ({ adapter, model: path, format, out, json }: ExportInput) {
+  const screen = makeScreen(json)
+  const model = yield* openModel(path)
+  const folder = yield* readAdapter(adapter)
+  // Whatever is written, the adapter must fit the model.
+  const gguf = format === "gguf" ? yield* ggufAdapter(folder, adapter, model, yield* architectureOf(path)) : undefined
+  if (gguf === undefined) {
+    yield* copyFolder(adapter, out)
+    screen.say(`${out}: adapter_config.json and adapter_model.safetensors`)
+  } else {
+    yield* writeGguf(out, gguf.metadata, gguf.tensors)
+    const size = gguf.tensors.reduce((n, tensor) => n + tensor.bytes.byteLength, 0)
+    screen.say(`${out}: ${gguf.tensors.length / 2} linears, ${bytes(size)}, for llama.cpp over ${path}`)
+    if (path.endsWith(".gguf")) screen.say(`  graft verify --model ${path} --adapter ${adapter} --against llama.cpp`)
+  }
+  screen.event({ event: "Export", path: out, format, tensors: folder.values.size })
+}, Effect.scoped)
+
+const copyFolder = Effect.fnUntraced(function* (from: string, to: string) {
+  yield* Effect.tryPromise({ try: () => mkdir(to, { recursive: true }), catch: (e) => fileError(to, "write", e) })
+  for (const name of ["adapter_config.json", "adapter_model.safetensors"]) {
+    const path = join(from, name)
+    const content = yield* Effect.tryPromise({ try: () => readFile(path), catch: (e) => fileError(path, "read", e) })
+    yield* replaceFile(join(to, name), [content])
+  }
+})
