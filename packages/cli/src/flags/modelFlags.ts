@@ -80,3 +80,12 @@ export const storageFlags = {
   )
 }
 export type StorageInput = Command.Command.Config.Infer<typeof storageFlags>
+/** As the model's files have them. */
+export const asStored: StorageInput = {
+  weights: undefined,
+  quantize: undefined,
+  doubleQuant: false,
+  blockSize: undefined,
+  skip: undefined,
+  rowScales: undefined
+}

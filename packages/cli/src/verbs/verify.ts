@@ -12,6 +12,7 @@ import { type OpenedModel, openModel } from "@graft/llama-loader"
 import { readAdapter } from "@graft/lora"
 import { fileError } from "@graft/safetensors"
 import { Effect } from "effect"
+import { asStored } from "../flags/modelFlags.ts"
 import type { VerifyInput } from "../flags/verifyFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
@@ -93,7 +94,6 @@ const ourLogits = (
   ids: ReadonlyArray<number>,
   adapter: string | undefined
 ) => {
-  const flags = { weights: undefined, quantize: undefined, doubleQuant: false, blockSize: undefined, skip: undefined }
   const run = Effect.gen(function* () {
     const { backend, assembly, engine, description } = yield* assemblyOf(input)
     const batch: MicroBatch = [{ sample: 0, ids, targets: ids.map(() => -1) }]
@@ -114,7 +114,7 @@ const ourLogits = (
     })
     return all
   })
-  return Effect.scoped(Effect.provide(run, assemblyLayer({ ...input, ...flags, adapter }, model)))
+  return Effect.scoped(Effect.provide(run, assemblyLayer({ ...input, ...asStored, adapter }, model)))
 }
 
 const differences = Effect.fnUntraced(function* (
