@@ -22,6 +22,8 @@ export interface Piece {
 }
 
 export interface ChatTemplate {
+  /** The Jinja that it is of, to be kept beside what is trained by it. */
+  readonly source?: string | undefined
   readonly render: (messages: ReadonlyArray<Message>, options: RenderOptions) => string
   /**
    * Where the template itself marks what the assistant says (`{% generation %}`): the whole conversation cut at the

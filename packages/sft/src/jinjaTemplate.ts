@@ -41,10 +41,11 @@ export const jinjaTemplate = (source: string, options: JinjaTemplateOptions = {}
       tools: tools ?? null // transformers always names it, and templates ask whether it is none
     })
   const render: ChatTemplate["render"] = (messages, how) => run(plain, messages, how)
-  if (source.search(generationTag) < 0) return { render }
+  if (source.search(generationTag) < 0) return { source, render }
 
   const marked = new Template(markGenerations(source))
   return {
+    source,
     render,
     pieces: (messages, how) => {
       if (/[\uFDD0\uFDD1]/.test(JSON.stringify(messages))) {

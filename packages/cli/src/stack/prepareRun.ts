@@ -5,7 +5,7 @@
 import type { Profile } from "@graft/backend-cpu"
 import { Backend, type Dataset } from "@graft/core"
 import { type OpenedModel, openModel } from "@graft/llama-loader"
-import { type DataReport, prepareData, Sft } from "@graft/sft"
+import { type ChatTemplate, type DataReport, prepareData, Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer } from "effect"
 import type { PlanInput } from "../flags/planFlags.ts"
@@ -49,11 +49,14 @@ interface RowsOfRun {
   readonly batches: Dataset["Service"]["batches"]
   /** What was read; nothing was, where only lengths are known. */
   readonly report: DataReport | undefined
+  /** What wrote the conversations. */
+  readonly template?: ChatTemplate | undefined
 }
 const rowsOf = Effect.fnUntraced(function* (input: TrainInput, model: OpenedModel) {
-  const data = yield* prepareData(dataOptions(input), dataModelOf(model, yield* templateOf(model, input.chatTemplate)))
+  const template = yield* templateOf(model, input)
+  const data = yield* prepareData(dataOptions(input), dataModelOf(model, template))
   const { stepsPerEpoch, batches, report } = data
-  return { dataset: Sft.layerOf(data), stepsPerEpoch, batches, report } satisfies RowsOfRun
+  return { dataset: Sft.layerOf(data), stepsPerEpoch, batches, report, template } satisfies RowsOfRun
 })
 
 const stackOf = Effect.fnUntraced(function* <E, R>(

@@ -36,8 +36,8 @@ export const encodeChat = (model: OpenedModel, template: ChatTemplate, messages:
     catch: (e) => new InvalidInput({ message: `${model.path}: ${e instanceof Error ? e.message : String(e)}` })
   })
 
-export const requireTemplate = (model: OpenedModel, given: string | undefined) =>
-  Effect.flatMap(templateOf(model, given), (template) =>
+export const requireTemplate = (model: OpenedModel, named: Parameters<typeof templateOf>[1]) =>
+  Effect.flatMap(templateOf(model, named), (template) =>
     template === undefined
       ? invalid(
           `${model.path} has no chat template; name one with --chat-template, or give the whole text as --prompt without --chat`
@@ -69,7 +69,7 @@ export const promptOf = Effect.fnUntraced(function* (input: GenerateInput, model
   const said: ChatMessages =
     prompt === undefined ? yield* messagesOf(input.messages ?? "") : [{ role: "user", content: prompt }]
   const ids = chat
-    ? yield* encodeChat(model, yield* requireTemplate(model, input.chatTemplate), [
+    ? yield* encodeChat(model, yield* requireTemplate(model, input), [
         ...(input.system === undefined ? [] : [{ role: "system", content: input.system }]),
         ...said
       ])

@@ -126,38 +126,46 @@ const padded = (rows: ReadonlyArray<TokenRow>, left: boolean): ReadonlyArray<obj
 }
 
 for (const engine of engines) {
-  test(`${engine.name}: one loss and one gradient for batch 8, 4×2, 1×8, packed, padded, in any order`, TIMEOUT, async () => {
-    await fc.assert(
-      fc.asyncProperty(eight, fc.shuffledSubarray([0, 1, 2, 3, 4, 5, 6, 7], { minLength: 8 }), async (rows, order) => {
-        const step = (given: ReadonlyArray<object>, options: object) =>
-          prepare(given, options, async (data) => {
-            assert.equal(data.stepsPerEpoch, 1)
-            return gradientsOf(engine, data.batches(1))
-          })
-        const whole = await step(rows, { batchSize: 8 })
-        const others: Readonly<Record<string, () => ReturnType<typeof step>>> = {
-          "4×2": () => step(rows, { batchSize: 4, gradAccumulationSteps: 2 }),
-          "1×8": () => step(rows, { batchSize: 1, gradAccumulationSteps: 8 }),
-          "another order, 3 + 3 + 2": () =>
-            step(
-              order.map((at) => rows[at]!),
-              { batchSize: 3, gradAccumulationSteps: 3 }
-            ),
-          "grouped by length": () => step(rows, { batchSize: 2, gradAccumulationSteps: 4, groupByLength: true }),
-          packed: () => step(rows, { batchSize: 2, gradAccumulationSteps: 8, packing: true, maxLength: 32 }),
-          "padded on the right": () => step(padded(rows, false), { batchSize: 4, gradAccumulationSteps: 2 }),
-          "padded on the left": () => step(padded(rows, true), { batchSize: 8 })
-        }
-        for (const [name, of] of Object.entries(others)) {
-          const { loss, gradients } = await of()
-          assertClose([loss], [whole.loss], 1e-5, `${name}: the loss`)
-          for (const [i, values] of gradients.entries())
-            assertClose(values, whole.gradients[i]!, 1e-5, `${name}: gradient ${i}`, 1e-3)
-        }
-      }),
-      { numRuns: engine.runs }
-    )
-  })
+  test(
+    `${engine.name}: one loss and one gradient for batch 8, 4×2, 1×8, packed, padded, in any order`,
+    TIMEOUT,
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          eight,
+          fc.shuffledSubarray([0, 1, 2, 3, 4, 5, 6, 7], { minLength: 8 }),
+          async (rows, order) => {
+            const step = (given: ReadonlyArray<object>, options: object) =>
+              prepare(given, options, async (data) => {
+                assert.equal(data.stepsPerEpoch, 1)
+                return gradientsOf(engine, data.batches(1))
+              })
+            const whole = await step(rows, { batchSize: 8 })
+            const others: Readonly<Record<string, () => ReturnType<typeof step>>> = {
+              "4×2": () => step(rows, { batchSize: 4, gradAccumulationSteps: 2 }),
+              "1×8": () => step(rows, { batchSize: 1, gradAccumulationSteps: 8 }),
+              "another order, 3 + 3 + 2": () =>
+                step(
+                  order.map((at) => rows[at]!),
+                  { batchSize: 3, gradAccumulationSteps: 3 }
+                ),
+              "grouped by length": () => step(rows, { batchSize: 2, gradAccumulationSteps: 4, groupByLength: true }),
+              packed: () => step(rows, { batchSize: 2, gradAccumulationSteps: 8, packing: true, maxLength: 32 }),
+              "padded on the right": () => step(padded(rows, false), { batchSize: 4, gradAccumulationSteps: 2 }),
+              "padded on the left": () => step(padded(rows, true), { batchSize: 8 })
+            }
+            for (const [name, of] of Object.entries(others)) {
+              const { loss, gradients } = await of()
+              assertClose([loss], [whole.loss], 1e-5, `${name}: the loss`)
+              for (const [i, values] of gradients.entries())
+                assertClose(values, whole.gradients[i]!, 1e-5, `${name}: gradient ${i}`, 1e-3)
+            }
+          }
+        ),
+        { numRuns: engine.runs }
+      )
+    }
+  )
 
   test(`${engine.name}: in a pack no document sees another, to the bit`, TIMEOUT, async () => {
     const document = (seed: number, length: number): TokenRow => {

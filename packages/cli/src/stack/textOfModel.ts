@@ -1,11 +1,15 @@
-/** How a model reads and writes text: its tokenizer and its chat template, or the one that `--chat-template` names. */
+/**
+ * How a model reads and writes text: its tokenizer, and the chat template that `--chat-template` names, or that its adapter was
+ * trained by, or its own. One object serves training, generation and what is kept beside an adapter.
+ */
 import { existsSync, readFileSync } from "node:fs"
 import type { OpenedModel } from "@graft/llama-loader"
 import { type ChatTemplate, jinjaTemplate, namedTemplate, templateNames } from "@graft/sft"
 import { Effect } from "effect"
 import { InvalidInput } from "../problems.ts"
+import { keptTemplate } from "./keptTemplate.ts"
 
-const named = (name: string) => templateNames.find((known) => known === name)
+const known = (name: string) => templateNames.find((one) => one === name)
 
 /** The text of a special token, by its id. */
 const textOf = ({ tokenizer }: OpenedModel, id: number | undefined): string | undefined =>
@@ -13,11 +17,12 @@ const textOf = ({ tokenizer }: OpenedModel, id: number | undefined): string | un
 
 export const templateOf = (
   model: OpenedModel,
-  given: string | undefined
+  named: { readonly chatTemplate: string | undefined; readonly adapter?: string | undefined }
 ): Effect.Effect<ChatTemplate | undefined, InvalidInput> => {
+  const given = named.chatTemplate ?? keptTemplate(named.adapter)
   if (given === undefined) return Effect.succeed(model.chatTemplate)
   const tokens = { bosToken: textOf(model, model.tokenizer?.bosId), eosToken: textOf(model, model.tokenizer?.eosId) }
-  const name = named(given)
+  const name = known(given)
   if (name !== undefined) return Effect.succeed(namedTemplate(name, tokens))
   return existsSync(given)
     ? Effect.try({

@@ -17,7 +17,7 @@ const LONGEST = 4096
 export const chat = Effect.fnUntraced(function* (input: ChatInput) {
   const model = yield* openModel(input.model)
   const tokenizer = yield* requireTokenizer(model)
-  const template = yield* requireTemplate(model, input.chatTemplate)
+  const template = yield* requireTemplate(model, input)
   yield* Effect.provide(
     talk(input, model, template, () => new StreamDecoder(tokenizer)),
     assemblyLayer(input, model)

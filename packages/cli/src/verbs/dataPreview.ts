@@ -13,7 +13,7 @@ export const dataPreview = Effect.fnUntraced(function* (input: DataPreviewInput)
   const screen = makeScreen(input.json)
   const model = yield* openModel(input.model)
   showModel(screen, model)
-  const text = dataModelOf(model, yield* templateOf(model, input.chatTemplate))
+  const text = dataModelOf(model, yield* templateOf(model, input))
   const data = yield* prepareData({ ...rowOptions(input), allow: findingCodes, shuffle: false }, text)
   showData(screen, data.report)
   for (const row of yield* wantedRows(data, input)) {

@@ -22,7 +22,7 @@ export const evaluate = Effect.fnUntraced(function* (input: EvalInput) {
       batchSize: input.batchSize,
       shuffle: false
     },
-    dataModelOf(model, yield* templateOf(model, input.chatTemplate))
+    dataModelOf(model, yield* templateOf(model, input))
   )
   showData(screen, data.report)
   yield* Effect.provide(score(screen, input, data), assemblyLayer(input, model))

@@ -13,6 +13,7 @@ import { showProfile } from "../show/profileTable.ts"
 import { duration } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { trainReporter } from "../show/trainEvents.ts"
+import { keepTemplate } from "../stack/keptTemplate.ts"
 import { loadBytes } from "../stack/loadBytes.ts"
 import { learningRateOf, prepareRun } from "../stack/prepareRun.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
@@ -31,6 +32,7 @@ export const train = Effect.fnUntraced(function* (input: TrainInput) {
   if (earlier && !input.resume)
     screen.say(`${screen.style.warning("note")}: this run replaces the one in ${out}; --resume goes on with it`)
   if (!earlier && input.resume) screen.say(`there is no checkpoint in ${out} to go on from: a new run begins`)
+  yield* keepTemplate(out, data.template)
   yield* Effect.provide(run(screen, input, out, steps, profile), stack)
 }, Effect.scoped)
 
