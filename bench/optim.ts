@@ -1,6 +1,6 @@
 /**
- * Optimiser updates beside what the machine could do in the same seconds: its copy bandwidth, and with `--venv FOLDER` what
- * PyTorch and bitsandbytes take from that Python environment. `--size N` parameters (16 Mi). Best of the rounds, which go
+ * Optimiser updates beside what the machine could do in the same seconds: its copy bandwidth, and with `--venv=FOLDER` what
+ * PyTorch and bitsandbytes take from that Python environment. `--size=N` parameters (16 Mi). Best of the rounds, which go
  * through all of a table's lines before they begin anew, so that what disturbs one disturbs all.
  */
 import { execFileSync } from "node:child_process"
@@ -45,9 +45,10 @@ const unpaged = (name: keyof typeof rules, bits: 8 | 32): Line => ({
 const paged = (bits: 8 | 32, share: number): Line => {
   const total = size * stateBytes[bits][2]
   const residentBytes = Math.ceil(share * total)
+  const pageBytes = Math.min(2 ** 22, Math.floor(residentBytes / 16 / 4096) * 4096)
   return {
     name: `AdamW, ${bits} bits, paged, ${share >= 1 ? "all" : `${Math.round(100 * share)} %`} resident`,
-    make: rules.AdamW({ bits, min8BitSize: 4096, paging: { residentBytes, pageBytes: 2 ** 22, spill } }),
+    make: rules.AdamW({ bits, min8BitSize: 4096, paging: { residentBytes, pageBytes, spill } }),
     bytes: 12 + 2 * stateBytes[bits][2]
   }
 }
@@ -126,7 +127,7 @@ const measure = async (threads: number): Promise<ReadonlyMap<string, number>> =>
   return best
 }
 
-console.log(`${info.model}, ${info.isa}, ${info.cores} cores; pages of 4 MiB, their file in ${tmpdir()}`)
+console.log(`${info.model}, ${info.isa}, ${info.cores} cores; pages of at most 4 MiB, their file in ${tmpdir()}`)
 for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
   const best = await measure(threads)
   if (values.venv === undefined) continue

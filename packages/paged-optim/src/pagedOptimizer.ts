@@ -22,9 +22,10 @@ export interface StateOptions {
   readonly paging?: { readonly residentBytes: number; readonly pageBytes: number; readonly spill: SpillFolder }
 }
 
-export const pagedOptimizer =
-  <P>(rule: UpdateRule<P>, { bits, min8BitSize, paging }: StateOptions): MakeOptimizer =>
-  (queue, scope, ranges) => {
+export const pagedOptimizer = <P>(rule: UpdateRule<P>, { bits, min8BitSize, paging }: StateOptions): MakeOptimizer => {
+  if (paging !== undefined && paging.residentBytes < paging.pageBytes)
+    throw new RangeError(`residentBytes is ${paging.residentBytes}, smaller than one page of ${paging.pageBytes}`)
+  return (queue, scope, ranges) => {
     queue.useLibrary(library)
     const { states, kernels } = rule
     const whole = layOut(ranges, { bits, states, min8BitSize })
@@ -50,6 +51,7 @@ export const pagedOptimizer =
       ...(traffic === undefined ? {} : { traffic })
     }
   }
+}
 
 /** Whose state it is: a checkpoint of other parameters, or of another order of them, is refused by name. */
 const fingerprint = (ranges: ReadonlyArray<Range>, min8BitSize: number): string => {

@@ -1,6 +1,15 @@
 /** The paged optimisers on the native backend: the suites, the reference's bits, and what goes wrong with a spill file. */
 import assert from "node:assert/strict"
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  truncateSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import test, { after } from "node:test"
@@ -112,6 +121,28 @@ test("no kernel of theirs runs in JavaScript", async () => {
   await run.optimizer.traffic!()
   assert.deepEqual(queue.hostKernels, [])
   await queue.close()
+})
+test("a queue that closes gives up its threads' file, in the middle of their work too", async () => {
+  if (!existsSync("/proc/self/fd")) return
+  const openFiles = () =>
+    readdirSync("/proc/self/fd").filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`).startsWith(folder)
+      } catch {
+        return false // the one that lists
+      }
+    }).length
+  const before = openFiles()
+  const queues = [1, 2, 3].map(() => best.open([2 ** 21]))
+  for (const queue of queues) {
+    const make = optimizers["AdamW"]!(eachState[3]!)
+    const run = optimizerRun(queue, new Scope(queue, "weights"), make, pagedParameters)
+    run.step(1, [1, 1, 1, 1])
+    await queue.idle()
+  }
+  assert.equal(openFiles() - before, 6, "the folder's own, and that of the threads")
+  await Promise.all(queues.map((queue) => queue.close()))
+  assert.equal(openFiles() - before, 3)
 })
 test("a spill file that another has put in its place is refused before the first step", async () => {
   const make = optimizers["AdamW"]!(eachState[3]!)
