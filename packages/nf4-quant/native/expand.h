@@ -19,6 +19,11 @@ using namespace panels;
 constexpr int unit = 32;
 
 #if GRAFT_LANES == 8 && defined(__AVX2__)
+/** The high nibble of each byte, by a multiplication: its units are not those of shuffles and shifts, which are short here. */
+GRAFT_INLINE __m256i earlierCodes(__m256i bytes) {
+  return _mm256_and_si256(_mm256_mulhi_epu16(bytes, _mm256_set1_epi16(1 << 12)), _mm256_set1_epi8(15));
+}
+GRAFT_INLINE __m256i laterCodes(__m256i bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
 /** Bytes from `first` to each lane, then each byte twice: lane halves come out as 0 1 2 3 of every `group` codes. */
 GRAFT_INLINE __m256i spreadCodes(const uint8_t* bytes, __m256i selection) {
   const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
@@ -37,10 +42,7 @@ struct FloatTable {
     for (int b = 0; b < 4; b++)
       planes[b] = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(book.planes[b])));
   }
-  GRAFT_INLINE void expand(const uint8_t* bytes, Floats (&values)[unit / lanes]) const {
-    // So chosen that the unpacking below, which stays within halves, ends with neighbours side by side.
-    const __m256i codes = spreadCodes(bytes, _mm256_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13,  //
-                                                              2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15));
+  GRAFT_INLINE void look(__m256i codes, Floats (&values)[unit / lanes]) const {
     const __m256i b0 = _mm256_shuffle_epi8(planes[0], codes), b1 = _mm256_shuffle_epi8(planes[1], codes);
     const __m256i b2 = _mm256_shuffle_epi8(planes[2], codes), b3 = _mm256_shuffle_epi8(planes[3], codes);
     const __m256i low0 = _mm256_unpacklo_epi8(b0, b1), low1 = _mm256_unpackhi_epi8(b0, b1);
@@ -50,18 +52,35 @@ struct FloatTable {
     values[2] = bitsAs<Floats>(_mm256_unpacklo_epi16(low1, high1));
     values[3] = bitsAs<Floats>(_mm256_unpackhi_epi16(low1, high1));
   }
+  GRAFT_INLINE void expand(const uint8_t* bytes, Floats (&values)[unit / lanes]) const {
+    // So chosen that the unpacking, which stays within halves, ends with neighbours side by side.
+    look(spreadCodes(bytes, _mm256_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13,  //
+                                             2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15)),
+         values);
+  }
+  /** Half of the codes of 32 bytes, in the order in which they come out: the earlier of each byte, or the later. */
+  GRAFT_INLINE void expandHalf(const uint8_t* bytes, int half, Floats (&values)[unit / lanes]) const {
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+    look(half != 0 ? laterCodes(both) : earlierCodes(both), values);
+  }
 #elif GRAFT_LANES == 16 && defined(__AVX512F__)
   __m512 values_;
   GRAFT_INLINE explicit FloatTable(const Codebook& book) : values_(_mm512_loadu_ps(book.values)) {}
-  GRAFT_INLINE void expand(const uint8_t* bytes, Floats (&values)[unit / lanes]) const {
+  /** Eight codes to a word of four bytes; a permutation looks at four bits of an index. */
+  GRAFT_INLINE Floats look(const uint8_t* first, const uint8_t* second) const {
     const __m512i shifts = _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24);
-    int32_t words[4];
-    std::memcpy(words, bytes, 16);
-    for (int v = 0; v < 2; v++) {
-      // Eight codes a word; a permutation looks at four bits of an index.
-      const __m512i word = _mm512_mask_set1_epi32(_mm512_set1_epi32(words[2 * v]), 0xff00, words[2 * v + 1]);
-      values[v] = bitsAs<Floats>(_mm512_permutexvar_ps(_mm512_srlv_epi32(word, shifts), values_));
-    }
+    int32_t a, b;
+    std::memcpy(&a, first, 4);
+    std::memcpy(&b, second, 4);
+    const __m512i word = _mm512_mask_set1_epi32(_mm512_set1_epi32(a), 0xff00, b);
+    return bitsAs<Floats>(_mm512_permutexvar_ps(_mm512_srlv_epi32(word, shifts), values_));
+  }
+  GRAFT_INLINE void expand(const uint8_t* bytes, Floats (&values)[unit / lanes]) const {
+    for (int v = 0; v < 2; v++) values[v] = look(bytes + 8 * v, bytes + 8 * v + 4);
+  }
+  /** Half of the codes of 32 bytes, eight of the first unit and eight of the second to a vector. */
+  GRAFT_INLINE void expandHalf(const uint8_t* bytes, int half, Floats (&values)[unit / lanes]) const {
+    for (int v = 0; v < 2; v++) values[v] = look(bytes + 8 * half + 4 * v, bytes + 16 + 8 * half + 4 * v);
   }
 #elif defined(__aarch64__)
   uint8x16_t planes[4];
@@ -82,6 +101,7 @@ struct FloatTable {
       values[4 * h + 3] = bitsAs<Floats>(vzip2q_u16(low1, high1));
     }
   }
+  GRAFT_INLINE void expandHalf(const uint8_t* bytes, int, Floats (&values)[unit / lanes]) const { expand(bytes, values); }
 #else
   const float* values_;
   GRAFT_INLINE explicit FloatTable(const Codebook& book) : values_(book.values) {}
@@ -89,6 +109,16 @@ struct FloatTable {
     alignas(64) float found[unit];
     for (int i = 0; i < unit; i++) found[i] = values_[i % 2 == 0 ? bytes[i / 2] >> 4 : bytes[i / 2] & 15];
     for (int v = 0; v < unit / lanes; v++) values[v] = loadFloats(found + v * lanes);
+  }
+  GRAFT_INLINE void expandHalf(const uint8_t* bytes, int half, Floats (&values)[unit / lanes]) const {
+    Floats first[unit / lanes], second[unit / lanes];
+    expand(bytes, first);
+    expand(bytes + unit / 2, second);
+    for (int v = 0; v < unit / lanes; v++)
+      for (int l = 0; l < lanes; l++) {
+        const int code = (half * (unit / lanes) + v) * (lanes / 2) + l % (lanes / 2);
+        values[v][l] = (l < lanes / 2 ? first : second)[code / lanes][code % lanes];
+      }
   }
 #endif
 };

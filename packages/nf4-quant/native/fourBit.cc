@@ -18,16 +18,47 @@ void row(const graft_weight* w, T* dst, int64_t row, int64_t col0, int64_t cols)
 
 #if GRAFT_SCALAR
 template <const Codebook& book>
-constexpr graft_panel_source source{sizeof(graft_panel_source), 0, row<book>, nullptr, nullptr, nullptr, row<book>};
+constexpr graft_panel_source source{sizeof(graft_panel_source), 0, row<book>, nullptr, nullptr, nullptr, row<book>, nullptr,
+                                    nullptr, nullptr};
 #else
 template <const Codebook& book>
-void dot(const graft_weight* weight, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens,
-         int64_t row0, int64_t rows) {
+void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, int64_t row0,
+         int64_t rows) {
+  dotDecoded<book>(FourBitWeight(w), y, yStride, x, xStride, tokens, row0, rows);
+}
+/** NEON has no shorter way to integers. */
+template <const Codebook& book, class Use>
+GRAFT_INLINE void withPath(int32_t rounded, const Use& use) {
+  if (rounded != 0 && lanes > 4) {
+    use.template operator()<RoundedDot<book>>();
+  } else {
+    use.template operator()<ExactDot<book>>();
+  }
+}
+template <const Codebook& book>
+int64_t tokenBytes(const graft_weight* weight, int32_t rounded) {
   const FourBitWeight w(weight);
-  if (tokens == 1) dotFourBits<book, 1>(w, y, yStride, x, xStride, row0, rows);
-  if (tokens == 2) dotFourBits<book, 2>(w, y, yStride, x, xStride, row0, rows);
-  if (tokens == 3) dotFourBits<book, 3>(w, y, yStride, x, xStride, row0, rows);
-  if (tokens == 4) dotFourBits<book, 4>(w, y, yStride, x, xStride, row0, rows);
+  int64_t bytes = 0;
+  if (unitsFitRows(w)) withPath<book>(rounded, [&]<class Path>() { bytes = bytesOfToken<Path>(w); });
+  return bytes;
+}
+template <const Codebook& book>
+void readyToken(const graft_weight* weight, void* dst, const float* x, int32_t rounded) {
+  withPath<book>(rounded, [&]<class Path>() { readyToken<Path>(FourBitWeight(weight), dst, x); });
+}
+template <const Codebook& book>
+void dotReady(const graft_weight* weight, float* y, int64_t yStride, const void* tokens, int64_t stride, int64_t count,
+              int64_t row0, int64_t rows, int32_t rounded) {
+  const FourBitWeight w(weight);
+  withPath<book>(rounded, [&]<class Path>() {
+    using Element = typename Path::Element;
+    const auto* x = static_cast<const Element*>(tokens);
+    const int64_t elements = stride / static_cast<int64_t>(sizeof(Element));
+    if (count == 1) dotReady<Path, 1>(w, y, yStride, x, elements, row0, rows);
+    if (count == 2) dotReady<Path, 2>(w, y, yStride, x, elements, row0, rows);
+    if (count == 3) dotReady<Path, 3>(w, y, yStride, x, elements, row0, rows);
+    if (count == 4) dotReady<Path, 4>(w, y, yStride, x, elements, row0, rows);
+  });
 }
 template <const Codebook& book>
 constexpr graft_panel_source source{sizeof(graft_panel_source),
@@ -36,7 +67,10 @@ constexpr graft_panel_source source{sizeof(graft_panel_source),
                                     pack<book, Singles>,
                                     multipliesPairs ? pack<book, Pairs> : nullptr,
                                     dot<book>,
-                                    row<book>};
+                                    row<book>,
+                                    tokenBytes<book>,
+                                    readyToken<book>,
+                                    dotReady<book>};
 #endif
 
 int64_t countScales(const graft_operand* storage) {

@@ -43,7 +43,8 @@ GRAFT_INLINE void packRows(const FourBitWeight& w, typename Kind::Element* dst, 
   alignas(64) Element decoded[capacity];
   float scales[scalesAtOnce];
   const Decoder<book, Element> decode;
-  const int64_t elements = ceilDiv(cols, Kind::perElement), room = larger(64, capacity / width / 64 * 64);
+  constexpr int64_t step = 2 * lanes;  // panels up to 64 wide have room for it
+  const int64_t elements = ceilDiv(cols, Kind::perElement), room = capacity / width / step * step;
   for (int64_t o = 0; o < rows; o += width) {
     const int64_t outputs = smaller(width, rows - o);
     for (int64_t c = 0; c < cols; c += room) {

@@ -51,27 +51,60 @@ GRAFT_INLINE int32_t quantizeBlock(const T* x, int64_t count, bool partial, uint
 }
 
 #if !GRAFT_SCALAR
-/** A full block. */
-template <const Codebook& book, class T>
-GRAFT_INLINE int32_t quantizeFull(const T* x, int64_t block, uint8_t* packed, float* absmax) {
-  constexpr int unit = 32;
-  I32 most{};
-  for (int64_t i = 0; i < block; i += unit)
-#pragma GCC unroll 8
-    for (int v = 0; v < unit; v += kLanes) {
-      const I32 bits = bitsAs<I32>(load(x + i + v)) & 0x7fffffff;
-      most = bits > most ? bits : most;
-    }
-  int32_t bits = 0;
-  for (int l = 0; l < kLanes; l++) bits = larger(bits, most[l]);
-  const float top = bitsAs<float>(bits);
-  *absmax = top;
-  const F32 reciprocal = splat(1.0f / larger(top, least));
-  for (int64_t i = 0; i < block; i += unit) {
+/** Elements that are packed at once. */
+constexpr int unit = 32;
+
+#if GRAFT_LANES == 8 && defined(__AVX2__)
+/** The midpoints as a search tree: a vector compares with the root, then picks what to compare with next. */
+template <const Codebook& book>
+struct Places {
+  static GRAFT_INLINE __m256i below(__m256 bound, __m256 x) {
+    return _mm256_castps_si256(_mm256_cmp_ps(bound, x, _CMP_LT_OQ));
+  }
+  /** Minus the count of midpoints below x. */
+  static GRAFT_INLINE __m256i negated(__m256 x) {
+    const float* b = book.bounds;
+    const auto twice = [](__m256i count) { return _mm256_add_epi32(count, count); };
+    // A count that is negative and doubled ends in these bits, of the four and eight midpoints of the two lower levels.
+    const __m256 third = _mm256_setr_ps(b[1], b[13], b[9], b[5], b[1], b[13], b[9], b[5]);
+    const __m256 low = _mm256_setr_ps(b[0], b[6], b[4], b[2], b[0], b[6], b[4], b[2]);
+    const __m256 high = _mm256_setr_ps(b[8], b[14], b[12], b[10], b[8], b[14], b[12], b[10]);
+    const __m256i root = below(_mm256_set1_ps(b[7]), x);
+    const __m256 rootMask = _mm256_castsi256_ps(root);
+    const __m256 second = _mm256_blendv_ps(_mm256_set1_ps(b[3]), _mm256_set1_ps(b[11]), rootMask);
+    const __m256i two = _mm256_add_epi32(twice(root), below(second, x));
+    const __m256i three = _mm256_add_epi32(twice(two), below(_mm256_permutevar_ps(third, two), x));
+    const __m256 last = _mm256_blendv_ps(_mm256_permutevar_ps(low, three), _mm256_permutevar_ps(high, three), rootMask);
+    return _mm256_add_epi32(twice(three), below(last, x));
+  }
+  /** 32 elements times `reciprocal`, as codes. */
+  template <class T>
+  static GRAFT_INLINE void pack(const T* x, F32 reciprocal, uint8_t* packed) {
+    __m256i counts[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) counts[v] = negated(load(x + v * kLanes) * reciprocal);
+    // Narrowed within halves: bytes 0-3 8-11 16-19 24-27 | 4-7 12-15 20-23 28-31.
+    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(counts[0], counts[1]), _mm256_packs_epi32(counts[2], counts[3]));
+    const __m256i places = _mm256_abs_epi8(bytes);
+    const __m256i order = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(book.codes)));
+    const __m256i codes = _mm256_shuffle_epi8(order, places);
+    // The earlier of two times 16 and the later: a byte in a word.
+    const __m256i pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi16(0x0110));
+    // Words 0 1 4 5 8 9 12 13 | 2 3 6 7 10 11 14 15, as bytes, then in order.
+    const __m128i narrow = _mm_packus_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(packed),
+                     _mm_shuffle_epi8(narrow, _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15)));
+  }
+};
+#else
+template <const Codebook& book>
+struct Places {
+  template <class T>
+  static GRAFT_INLINE void pack(const T* x, F32 reciprocal, uint8_t* packed) {
     alignas(64) uint64_t pairs[unit / 2];
 #pragma GCC unroll 8
     for (int v = 0; v < unit / kLanes; v++) {
-      const F32 scaled = load(x + i + v * kLanes) * reciprocal;
+      const F32 scaled = load(x + v * kLanes) * reciprocal;
       I32 places{};
 #pragma GCC unroll 15
       for (int j = 0; j < 15; j++) places -= scaled > splat(book.bounds[j]);
@@ -79,8 +112,64 @@ GRAFT_INLINE int32_t quantizeFull(const T* x, int64_t block, uint8_t* packed, fl
     }
     // Two places to a number of 64 bits, the earlier in its low half.
 #pragma GCC unroll 16
-    for (int p = 0; p < unit / 2; p++) packed[i / 2 + p] = book.pairs[(pairs[p] << 4 | pairs[p] >> 32) & 0xff];
+    for (int p = 0; p < unit / 2; p++) packed[p] = book.pairs[(pairs[p] << 4 | pairs[p] >> 32) & 0xff];
   }
+};
+#endif
+
+/** The bits of magnitudes of which one is the largest of a full block. */
+GRAFT_INLINE I32 largestBits(const float* x, int64_t block) {
+  I32 most{};
+  for (int64_t i = 0; i < block; i += unit)
+#pragma GCC unroll 8
+    for (int v = 0; v < unit; v += kLanes) {
+      const I32 bits = bitsAs<I32>(load(x + i + v)) & 0x7fffffff;
+      most = bits > most ? bits : most;
+    }
+  return most;
+}
+/** Magnitudes of 16 bits are in the order of their own bits. */
+template <class T>
+GRAFT_INLINE I32 largestBits(const T* x, int64_t block) {
+  constexpr int wide = 16;
+  using I16 = int16_t __attribute__((vector_size(2 * wide)));
+  using InMemory = int16_t __attribute__((vector_size(2 * wide), aligned(2), may_alias));
+  I16 most{};
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < block; i += wide) {
+    const I16 bits = *reinterpret_cast<const InMemory*>(x + i) & static_cast<int16_t>(0x7fff);
+    most = bits > most ? bits : most;
+  }
+  alignas(32) T tops[wide];
+  __builtin_memcpy(tops, &most, sizeof tops);
+  I32 widest{};
+#pragma GCC unroll 4
+  for (int v = 0; v < wide; v += kLanes) {
+    const I32 bits = bitsAs<I32>(load(tops + v));
+    widest = bits > widest ? bits : widest;
+  }
+  return widest;
+}
+
+/** As many full blocks as a vector has lanes, so that their scales are found and divided together: the bits of those. */
+template <const Codebook& book, class T>
+GRAFT_INLINE I32 quantizeFull(const T* x, int64_t block, uint8_t* packed, float* absmax) {
+  F32 most[kLanes];
+  for (int b = 0; b < kLanes; b++) most[b] = bitsAs<F32>(largestBits(x + b * block, block));
+  transpose(most);
+  I32 bits = bitsAs<I32>(most[0]);
+#pragma GCC unroll 16
+  for (int l = 1; l < kLanes; l++) {
+    const I32 other = bitsAs<I32>(most[l]);
+    bits = other > bits ? other : bits;
+  }
+  const F32 top = bitsAs<F32>(bits);
+  store(absmax, top);
+  float reciprocals[kLanes];
+  store(reciprocals, 1.0f / maximum(top, splat(least)));
+  for (int b = 0; b < kLanes; b++)
+    for (int64_t i = 0; i < block; i += unit)
+      Places<book>::pack(x + b * block + i, splat(reciprocals[b]), packed + (b * block + i) / 2);
   return bits;
 }
 #endif
@@ -109,15 +198,16 @@ GRAFT_INLINE void quantizeAll(const Call& call) {
   const int64_t n = call[2].size();
   call.pool.parallel(ceilDiv(n, elementsOfTask), [&](int64_t task, int) {
     const int64_t end = smaller(n, (task + 1) * elementsOfTask);
-    for (int64_t e = task * elementsOfTask; e < end; e += block) {
-      const int64_t count = smaller(block, end - e);
-      const bool partial = count < block;
-#if GRAFT_SCALAR
-      const int32_t bits = quantizeBlock<book>(x + e, count, partial, packed + e / 2, absmax + e / block);
-#else
-      const int32_t bits = partial ? quantizeBlock<book>(x + e, count, true, packed + e / 2, absmax + e / block)
-                                   : quantizeFull<book>(x + e, block, packed + e / 2, absmax + e / block);
+    int64_t e = task * elementsOfTask;
+#if !GRAFT_SCALAR
+    for (; e + kLanes * block <= end; e += kLanes * block) {
+      const I32 bits = quantizeFull<book>(x + e, block, packed + e / 2, absmax + e / block);
+      if (any(bits >= infinity)) refuse(call, x, e, kLanes * block);
+    }
 #endif
+    for (; e < end; e += block) {
+      const int64_t count = smaller(block, end - e);
+      const int32_t bits = quantizeBlock<book>(x + e, count, count < block, packed + e / 2, absmax + e / block);
       if (bits >= infinity) refuse(call, x, e, count);
     }
   });

@@ -19,7 +19,7 @@ GRAFT_INLINE Matrix matrixOf(const graft_weight* w) {
 void row(const graft_weight* w, float* dst, int64_t row, int64_t col0, int64_t cols) {
   for (int64_t c = 0; c < cols; c++) dst[c] = elementOf(matrixOf(w), row, col0 + c);
 }
-constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, nullptr, nullptr, nullptr, nullptr};
+constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
 #else
 void row(const graft_weight* w, float* dst, int64_t row, int64_t col0, int64_t cols) {
   readMatrix(matrixOf(w), [&](const auto& reader) { copyRow(reader, dst, row, col0, cols); });
@@ -38,7 +38,7 @@ void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64
   });
 }
 constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, fill<Singles>,
-                                    multipliesPairs ? fill<Pairs> : nullptr, dot, nullptr};
+                                    multipliesPairs ? fill<Pairs> : nullptr, dot, nullptr, nullptr, nullptr, nullptr};
 #endif
 
 }  // namespace

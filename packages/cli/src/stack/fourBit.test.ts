@@ -85,7 +85,8 @@ const shapes = [
   [5, 7],
   [33, 64],
   [16, 130],
-  [70, 192]
+  [70, 192],
+  [9, 352]
 ] as const
 const limits = cpuLimits(native.info(), 2)
 const backends = [

@@ -123,6 +123,24 @@ struct DotSide {
   const WeightSide* weight;
 };
 
+/** Tokens as a panel source wants them: panel.h. None where it has no wishes. */
+struct ReadyTokens {
+  const unsigned char* data;
+  int64_t bytes;
+  int32_t rounded;
+};
+/** Makes them from padded ones, behind those in the shared scratch. */
+GRAFT_INLINE ReadyTokens readyTokens(const Pool& pool, const DotSide& side, const float* padded, int64_t stride,
+                                     int64_t tokens, bool rounded) {
+  if (side.weight == nullptr || !GRAFT_SOURCE_HAS(side.weight->source, dot_ready)) return {};
+  const WeightSide& w = *side.weight;
+  const int64_t bytes = w.source->token_bytes(&w.weight, rounded);
+  auto* data = static_cast<unsigned char*>(pool.shared()) + tokens * stride * 4;
+  if (bytes == 0 || tokens * (stride * 4 + bytes) > static_cast<int64_t>(pool.sharedBytes)) return {};
+  for (int64_t t = 0; t < tokens; t++) w.source->ready_token(&w.weight, data + t * bytes, padded + t * stride, rounded);
+  return {data, bytes, rounded};
+}
+
 GRAFT_INLINE void dotSide(const DotSide& side, float* y, int64_t yStride, const float* x, int64_t xStride,
                           int64_t tokens, int64_t row0, int64_t rows, int64_t k, float* scratch) {
   if (side.matrix != nullptr) {
@@ -166,6 +184,7 @@ static inline void multiplyDot(const Pool& pool, int64_t tokens, int64_t n, int6
                                const DotSide& w, const Finish& finish) {
   const int64_t stride = widenTokens(pool, x, tokens, k);
   const float* padded = static_cast<const float*>(pool.shared());
+  const ReadyTokens ready = readyTokens(pool, w, padded, stride, tokens, x.dtype == DType::bf16);
   constexpr int64_t rowsOfTask = 2 * dotRowsTogether;
   pool.parallel(ceilDiv(n, rowsOfTask), [&](int64_t index, int worker) {
     alignas(64) float sums[dotTokens * dotRowsTogether];
@@ -175,7 +194,12 @@ static inline void multiplyDot(const Pool& pool, int64_t tokens, int64_t n, int6
       const int64_t rows = smaller(dotRowsTogether, end - row);
       for (int64_t t = 0; t < tokens; t += dotTokens) {
         const int64_t some = smaller(dotTokens, tokens - t);
-        dotSide(w, sums, dotRowsTogether, padded + t * stride, stride, some, row, rows, k, scratch);
+        if (ready.data != nullptr) {
+          w.weight->source->dot_ready(&w.weight->weight, sums, dotRowsTogether, ready.data + t * ready.bytes, ready.bytes,
+                                      some, row, rows, ready.rounded);
+        } else {
+          dotSide(w, sums, dotRowsTogether, padded + t * stride, stride, some, row, rows, k, scratch);
+        }
         finish.finish(finish.self, sums, dotRowsTogether, t, some, row, rows);
       }
     }

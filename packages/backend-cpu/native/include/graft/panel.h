@@ -86,6 +86,17 @@ struct graft_panel_source {
 
   /** As row_f32, in bf16 rounded to nearest even. */
   void (*row_bf16)(const graft_weight* w, uint16_t* dst, int64_t row, int64_t col0, int64_t cols);
+
+  /**
+   * As dot_f32, of tokens made ready once for a product, in an order and precision that suit the codes; all three or none.
+   * `rounded`: x is stored in bf16, and the result may be as rough as if W were rounded to bf16.
+   * token_bytes: what a token takes when ready, at most that of x in f32 and 64 more; 0 where this weight has no such way,
+   * and dot_f32 serves. ready_token: one token, x as dot_f32 has it. dot_ready: x_stride in bytes.
+   */
+  int64_t (*token_bytes)(const graft_weight* w, int32_t rounded);
+  void (*ready_token)(const graft_weight* w, void* dst, const float* x, int32_t rounded);
+  void (*dot_ready)(const graft_weight* w, float* y, int64_t y_stride, const void* x, int64_t x_stride, int64_t tokens,
+                    int64_t row0, int64_t rows, int32_t rounded);
 };
 
 #ifdef __cplusplus
