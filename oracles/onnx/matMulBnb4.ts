@@ -18,7 +18,8 @@ const message = (field: number, ...parts: ReadonlyArray<ReadonlyArray<number>>):
   const body = parts.flat()
   return [...varint(field * 8 + 2), ...varint(body.length), ...body]
 }
-const text = (field: number, value: string): ReadonlyArray<number> => message(field, [...new TextEncoder().encode(value)])
+const text = (field: number, value: string): ReadonlyArray<number> =>
+  message(field, [...new TextEncoder().encode(value)])
 
 const FLOAT = 1
 const UINT8 = 2
@@ -107,7 +108,9 @@ for (const [out, inner] of [
           worst = Math.max(worst, apart)
           cases++
           if (!(apart <= 1e-5))
-            console.log(`${codebook.name}, ${scales.name}, [${out}, ${inner}], blocks of ${block}, ${tokens} tokens: ${apart}`)
+            console.log(
+              `${codebook.name}, ${scales.name}, [${out}, ${inner}], blocks of ${block}, ${tokens} tokens: ${apart}`
+            )
         }
       }
     }
