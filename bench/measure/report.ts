@@ -2,7 +2,7 @@
 import { renameSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import type { PeerRow } from "../peers/configurations.ts"
-import { type Machine, readResults } from "./results.ts"
+import { type LayerRow, type Machine, readResults } from "./results.ts"
 
 const path = fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url))
 const ran = ({ processor, isa, cores, runtime, commit, date }: Machine): string =>
@@ -61,11 +61,48 @@ ${markdown(
 `
 }
 
+const layer = (): string => {
+  const results = readResults<LayerRow>("step")
+  if (results === undefined) return ""
+  return `## One layer of Llama-2-7b's shapes (\`bun run bench step\`, \`graft bench\`)
+${ran(results.machine)} LoRA of rank 16 on all linears; forward, backward and AdamW of ${results.rows[0]?.tokens ?? 0} tokens, nothing recomputed. The rate counts products and attention over the whole step's time; the peak is that of multiply-adds in registers just before and after.
+
+${markdown(
+  [
+    "weights",
+    "ops",
+    "threads",
+    "compute",
+    "tokens/s",
+    "GFLOP/s",
+    "of peak",
+    "all else",
+    "enqueuing",
+    "planned MB",
+    "loss, gradient norm"
+  ],
+  results.rows.map((r) => [
+    ...[r.weights, r.ops, String(r.threads), r.compute, fixed(r.tokensPerSecond, 1), fixed(r.rate / 1e9, 0)],
+    ...[`**${fixed((100 * r.rate) / r.peak, 0)} %**`, `${fixed(100 * r.elseShare, 1)} %`],
+    ...[
+      `${fixed(100 * r.enqueueShare, 1)} %`,
+      fixed(r.bytes / 1e6, 0),
+      r.numbers
+        .slice(0, 2)
+        .map((n) => n.toPrecision(7))
+        .join(", ")
+    ]
+  ])
+)}
+
+`
+}
+
 export const writeReport = (): void => {
   const text = `# Benchmarks
 Written by the benches from \`bench/results\`; not by hand. What limits the products is in [kernels.md](kernels.md).
 
-${peers()}`
+${layer()}${peers()}`
   writeFileSync(`${path}.partial`, text)
   renameSync(`${path}.partial`, path)
 }

@@ -54,3 +54,19 @@ export const median = (values: ReadonlyArray<number>): number => {
   const half = sorted.length >> 1
   return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2
 }
+
+/** A line of `graft bench`. */
+export interface LayerRow {
+  readonly weights: string
+  readonly ops: string
+  readonly threads: number
+  readonly tokens: number
+  readonly compute: string
+  readonly tokensPerSecond: number
+  readonly rate: number
+  readonly peak: number
+  readonly elseShare: number
+  readonly enqueueShare: number
+  readonly bytes: number
+  readonly numbers: ReadonlyArray<number>
+}

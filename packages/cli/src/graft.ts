@@ -2,6 +2,7 @@
 import * as CliConfig from "effect/cli/CliConfig"
 import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import { bench } from "./commands/bench.ts"
 import { chat } from "./commands/chat.ts"
 import { data } from "./commands/data.ts"
 import { doctor } from "./commands/doctor.ts"
@@ -42,6 +43,7 @@ export const graft = Command.make("graft").pipe(
     verify,
     inspect,
     doctor,
+      bench,
     synth
   ])
 )

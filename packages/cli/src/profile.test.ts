@@ -72,3 +72,20 @@ test("--fused off, some, on: the plan says which runs, losses and gradients are 
   assert.equal(code, 1)
   assert.match(stderr, /there is no fused linearr; expected on, off, or some of loraLinear/)
 })
+
+test("graft bench: each line has its rate and its peak, and threads do not change a bit", native, async () => {
+  const events = jsonLines(await graftOk("bench", "--tokens", "3", "--threads", "3", "--json"))
+  const layers = events.filter(({ event }) => event === "Layer")
+  assert.deepEqual(
+    layers.map(({ weights, threads, ops }) => [weights, threads, ops]),
+    [
+      ["nf4 + double quantization", 3, "fused"],
+      ["nf4 + double quantization", 1, "fused"],
+      ["dense bf16", 3, "fused"]
+    ]
+  )
+  for (const { rate, peak, tokensPerSecond, elseShare } of layers)
+    for (const n of [rate, peak, tokensPerSecond, elseShare]) assert.ok(typeof n === "number" && n > 0)
+  assert.deepEqual(layers[1]!.numbers, layers[0]!.numbers)
+  assert.equal(events.at(-1)?.equalBits, true)
+})

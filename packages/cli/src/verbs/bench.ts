@@ -1,0 +1,66 @@
+/** `graft bench`: a training step of one 7B-shaped layer, on one thread and all, as a share of the register-only peak. */
+import { loadNative } from "@graft/backend-cpu"
+import { Effect } from "effect"
+import type { BenchInput } from "../commands/bench.ts"
+import { InvalidInput } from "../problems.ts"
+import { bytes, count } from "../show/quantities.ts"
+import { makeScreen } from "../show/Screen.ts"
+import { table } from "../show/table.ts"
+import { type LayerBench, measureLayer } from "../stack/measureLayer.ts"
+import { peakKind } from "../stack/peakKind.ts"
+
+const MILLISECONDS = 150
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
+
+export const bench = Effect.fnUntraced(function* (input: BenchInput) {
+  const screen = makeScreen(input.json)
+  const native = yield* Effect.try({
+    try: loadNative,
+    catch: (e) => new InvalidInput({ message: e instanceof Error ? e.message : String(e) })
+  })
+  const info = native.info()
+  const isa = input.isa ?? info.isa
+  const all = input.threads ?? info.cores
+  const compute = isa.endsWith("bf16") ? ("bf16" as const) : ("f32" as const)
+  const kind = peakKind(native, compute, isa) ?? "f32.scalar"
+  const { tokens } = input
+  const { read, copy } = native.bandwidth(all, MILLISECONDS)
+  screen.say(`${info.model}, ${isa}; memory reads ${bytes(read)}/s, copies ${bytes(copy)}/s on ${all} threads`)
+  screen.say(
+    `a layer of Llama-2-7b, ${tokens} tokens, LoRA of rank 16 on all linears, ${compute}: forward, backward, AdamW`
+  )
+
+  const head = ["weights", "ops", "threads", "tokens/s", "GFLOP/s", "of peak", "all else", "enqueuing", "memory"]
+  const rows: Array<ReadonlyArray<string>> = [head]
+  const numbers = new Map<string, string>()
+  let equal = true
+  const runs: ReadonlyArray<readonly [weights: LayerBench["weights"], threads: number, fused: boolean]> = [
+    ["nf4 + double quantization", all, true],
+    ...(all > 1 ? [["nf4 + double quantization", 1, true] as const] : []),
+    ["dense bf16", all, true],
+    ...(input.composed ? [["nf4 + double quantization", all, false] as const] : [])
+  ]
+  for (const [weights, threads, fused] of runs) {
+    screen.live(`${weights}, ${threads} threads`)
+    yield* Effect.sleep(0) // the measurements block: let the line out first
+    const before = native.peak(kind, threads, MILLISECONDS)
+    const measured = yield* measureLayer({ weights, compute, tokens, threads, isa, fused, steps: 1 })
+    const peak = (before + native.peak(kind, threads, MILLISECONDS)) / 2
+    const { rate, tokensPerSecond, elseShare, enqueueShare } = measured
+    const bits = JSON.stringify(measured.numbers)
+    if (fused) equal &&= bits === (numbers.get(weights) ?? bits)
+    if (fused) numbers.set(weights, bits)
+    const ops = fused ? "fused" : "composed"
+    rows.push([
+      ...[weights, ops, String(threads), tokensPerSecond.toFixed(1), (rate / 1e9).toFixed(1), percent(rate / peak)],
+      ...[percent(elseShare), percent(enqueueShare), bytes(measured.bytes)]
+    ])
+    screen.event({ event: "Layer", weights, ops, threads, tokens, compute, isa, ...measured, peak, peakKind: kind })
+  }
+  screen.live("")
+  screen.say(table(rows))
+  screen.say(`  peak: ${kind} in registers, ${count(native.peak(kind, all, MILLISECONDS))}FLOP/s now on ${all} threads`)
+  if (all > 1)
+    screen.say(`  loss and gradient norm have ${equal ? "the same" : "DIFFERENT"} bits for 1 and ${all} threads`)
+  screen.event({ event: "Machine", processor: info.model, isa, cores: info.cores, read, copy, equalBits: equal })
+})
