@@ -43,7 +43,7 @@ export const graft = Command.make("graft").pipe(
     verify,
     inspect,
     doctor,
-      bench,
+    bench,
     synth
   ])
 )
