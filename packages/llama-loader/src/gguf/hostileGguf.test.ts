@@ -104,7 +104,15 @@ test(`${MUTATIONS} damaged files: typed errors only, and nothing asked for beyon
       for (const each of file.tensors.values()) assert.equal(each.read().length, each.bytes)
       const config = ggufConfig(file)
       const listed = ggufTensors(file, config)
-      for (const name of listed.names) listed.get(name)!.read()
+      for (const name of listed.names) {
+        const { read, blocks } = listed.get(name)!
+        read()
+        if (blocks !== undefined)
+          assert.equal(
+            blocks.source.read().length,
+            blocks.source.shape.reduce((a, b) => a * b, 1)
+          )
+      }
       ggufTokenizer(file)?.encode("a b\n", { addSpecial: true })
       used++
     } catch (error) {
