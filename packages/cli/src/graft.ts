@@ -11,6 +11,7 @@ import { exportAdapter } from "./commands/export.ts"
 import { generate } from "./commands/generate.ts"
 import { inspect } from "./commands/inspect.ts"
 import { logits } from "./commands/logits.ts"
+import { merge } from "./commands/merge.ts"
 import { plan } from "./commands/plan.ts"
 import { quantize } from "./commands/quantize.ts"
 import { synth } from "./commands/synth.ts"
@@ -40,6 +41,7 @@ export const graft = Command.make("graft").pipe(
     data,
     logits,
     exportAdapter,
+    merge,
     verify,
     inspect,
     doctor,

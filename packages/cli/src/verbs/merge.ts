@@ -1,0 +1,95 @@
+/** `graft merge`: the model with its adapter multiplied in, written tensor by tensor, no more than one of them in memory. */
+import { existsSync } from "node:fs"
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { Backend, DeviceError, narrow, type SourceTensor, widen } from "@graft/core"
+import { describeLlama, expectedTensors, openModel } from "@graft/llama-loader"
+import { chosenLinears, loraPlan, readAdapter } from "@graft/lora"
+import { type CheckpointSource, torchNames } from "@graft/nf4-quant"
+import { fileError, replaceFile, writeSafetensors } from "@graft/safetensors"
+import { Effect } from "effect"
+import type { MergeInput } from "../flags/mergeFlags.ts"
+import { InvalidInput } from "../problems.ts"
+import { bytes, duration } from "../show/quantities.ts"
+import { makeScreen } from "../show/Screen.ts"
+import { backendLayer } from "../stack/backendLayer.ts"
+import { checkpointSource } from "../stack/checkpointSource.ts"
+import { type Merge, mergeLinear, planMerges } from "../stack/mergeAdapter.ts"
+import { requireWritable } from "../stack/requireWritable.ts"
+
+export const merge = Effect.fnUntraced(function* (input: MergeInput) {
+  const { out } = input
+  const screen = makeScreen(input.json)
+  const model = yield* openModel(input.model)
+  const adapter = yield* readAdapter(input.adapter)
+  const description = describeLlama(model.config, model.path)
+  const problem = loraPlan(adapter.options, adapter.values).check(description, "dense")
+  if (problem !== undefined) return yield* new InvalidInput({ message: `${input.adapter}: ${problem}` })
+  const source = yield* checkpointSource(model, [])
+  if (existsSync(join(out, "config.json")))
+    return yield* new InvalidInput({ message: `${out} holds a model already; name another folder` })
+  yield* requireWritable(out)
+  const merges = new Map(
+    chosenLinears(description, adapter.options).map(({ path, outFeatures, inFeatures }) => [
+      `${path}.weight`,
+      { path, out: outFeatures, inner: inFeatures } satisfies Merge
+    ])
+  )
+  const began = performance.now()
+
+  const write = Effect.gen(function* () {
+    const backend = yield* Backend
+    const queue = yield* backend.open(planMerges(backend.limits, adapter, [...merges.values()]))
+    let failure: unknown
+    let done = 0
+    const names = [...expectedTensors(model.config)].map(({ name }) => name)
+    const tensors = names.map((name) => {
+      const tensor = source.tensors.get(name)!
+      const target = input.dtype ?? tensor.dtype
+      const read = async (): Promise<Uint8Array> => {
+        screen.live(`${++done} of ${names.length}  ${name}`)
+        const one = merges.get(name)
+        try {
+          if (one !== undefined) return narrow(await mergeLinear(queue, adapter, one, tensor), target)
+        } catch (cause) {
+          failure = cause
+          throw cause
+        }
+        return target === tensor.dtype ? tensor.read() : narrow(widen(tensor.read(), tensor.dtype), target)
+      }
+      return { name, shape: tensor.shape, dtype: target, read }
+    })
+    yield* writeSafetensors(join(out, "model.safetensors"), tensors).pipe(
+      // What the device says comes as a defect of the writer.
+      Effect.catchDefect((defect) => (defect === failure ? Effect.fail(DeviceError.from(defect)) : Effect.die(defect)))
+    )
+    return tensors.reduce((sum, tensor) => sum + sizeOf(tensor), 0)
+  })
+  const size = yield* Effect.scoped(Effect.provide(write, backendLayer(input)))
+  yield* writeBeside(out, source, input.dtype)
+  const seconds = (performance.now() - began) / 1000
+  screen.live("")
+  screen.say(`${out}: ${merges.size} linears merged, ${bytes(size)}, ${duration(seconds)}`)
+  if (source.files.length === 0)
+    screen.say(`  ${screen.style.warning("note")}: there are no tokenizer files beside ${input.model} to copy`)
+  screen.event({ event: "Merge", path: out, linears: merges.size, bytes: size, seconds })
+}, Effect.scoped)
+
+const sizeOf = ({ shape, dtype }: Pick<SourceTensor, "shape" | "dtype">): number =>
+  shape.reduce((a, b) => a * b, dtype === "f32" ? 4 : 2)
+
+/** The tokenizer's files, and config.json last: what was interrupted opens as no model. */
+const writeBeside = Effect.fnUntraced(function* (
+  out: string,
+  { files, config }: CheckpointSource,
+  dtype: MergeInput["dtype"]
+) {
+  for (const { name, path } of files) {
+    const content = yield* Effect.tryPromise({ try: () => readFile(path), catch: (e) => fileError(path, "read", e) })
+    yield* replaceFile(join(out, name), [content])
+  }
+  const parsed = JSON.parse(config) as Record<string, unknown> // it was read when the model was opened, or is our own
+  const named = dtype === undefined ? {} : { dtype: torchNames[dtype], torch_dtype: torchNames[dtype] }
+  const text = `${JSON.stringify({ ...parsed, ...named }, null, 2)}\n`
+  yield* replaceFile(join(out, "config.json"), [new TextEncoder().encode(text)])
+})
