@@ -2,8 +2,9 @@
 import { Kernels, type Override } from "@graft/core"
 import type { Layer } from "effect"
 import { fusedLoraLinear } from "./fusedLoraLinear.ts"
+import { fusedRope } from "./fusedRope.ts"
 
-const pairs: ReadonlyArray<Override> = [fusedLoraLinear]
+const pairs: ReadonlyArray<Override> = [fusedLoraLinear, fusedRope]
 
 export const FusedKernels = {
   /** The ops that have a fused pair. */
