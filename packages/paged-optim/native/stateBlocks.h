@@ -34,51 +34,76 @@ constexpr int64_t recordBytes(int64_t n) {
   return bits == 32 ? 4 * states * n : states * (4 + n);
 }
 
-/** update(w, g, s1, s2) for each vector of a block; g is multiplied by the factor. s2 is waste where there is one state. */
-template <int states, class Update>
-GRAFT_INLINE void updateBlock(int64_t n, float* w, const float* g, float* s1, float* s2, float factor, const Update& update) {
+/** Of one state of a block in 8 bits: what its numbers are multiplied by, and then the largest of them. */
+struct Scale {
+  float absmax;
+  F32 top;
+};
+
+/**
+ * update(w, g, s1, s2) for each vector of a block; g is multiplied by the factor. s2 is waste where there is one state.
+ * With 8 bits, state comes without its scales, and the largest are found on the way.
+ */
+template <int bits, int states, class Update>
+GRAFT_INLINE void updateBlock(int64_t n, float* w, const float* g, float* s1, float* s2, float factor, Scale* scales, const Update& update) {
+  const auto one = [&](F32& weight, F32 gradient, F32& first, F32& second) {
+    if (bits == 8) first = first * scales[0].absmax, second = second * scales[states - 1].absmax;
+    update(weight, gradient * factor, first, second);
+    if (bits == 8) {
+      scales[0].top = maximum(maximum(first, -first), scales[0].top);
+      if (states == 2) scales[1].top = maximum(maximum(second, -second), scales[1].top);
+    }
+  };
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     F32 weight = load(w + i), first = load(s1 + i), second = states == 2 ? load(s2 + i) : splat(0);
-    update(weight, load(g + i) * factor, first, second);
+    one(weight, load(g + i), first, second);
     store(w + i, weight);
     store(s1 + i, first);
     if (states == 2) store(s2 + i, second);
   }
   if (const int64_t rest = n - i; rest > 0) {
     F32 weight = loadPart(w + i, rest), first = loadPart(s1 + i, rest), second = states == 2 ? loadPart(s2 + i, rest) : splat(0);
-    update(weight, loadPart(g + i, rest) * factor, first, second);
+    one(weight, loadPart(g + i, rest), first, second);
     storePart(w + i, weight, rest);
     storePart(s1 + i, first, rest);
     if (states == 2) storePart(s2 + i, second, rest);
   }
 }
 
-/** wide[n] = map[codes[n]] · absmax */
-GRAFT_INLINE void widenState(float* wide, const uint8_t* codes, float absmax, int64_t n, const DynamicMap& map) {
-  for (int64_t i = 0; i < n; i++) wide[i] = map.values[codes[i]];
-  for (int64_t i = 0; i < n; i += kLanes) store(wide + i, load(wide + i) * absmax);
-}
-/** The inverse; returns absmax. What lies behind n in `wide` counts for nothing. */
-GRAFT_INLINE float narrowState(uint8_t* codes, const float* wide, int64_t n, const DynamicMap& map) {
-  F32 top = splat(0);
+/** wide[n] = map[codes[n]]. Eight at a time by hand: a compiler's vectors of single loads are slower, and so is a gather. */
+GRAFT_INLINE void widenState(float* wide, const uint8_t* codes, int64_t n, const DynamicMap& map) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const F32 x = load(wide + i);
-    top = maximum(maximum(x, -x), top);
+  for (; i + 8 <= n; i += 8) {
+    uint64_t eight;
+    __builtin_memcpy(&eight, codes + i, sizeof eight);
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) {
+      auto bits = bitsAs<uint32_t>(map.values[eight >> 8 * k & 255]);
+      asm("" : "+r"(bits));
+      __builtin_memcpy(wide + i + k, &bits, sizeof bits);
+    }
   }
-  float absmax = largest(top);
-  for (; i < n; i++) absmax = larger(absmax, __builtin_fabsf(wide[i]));
+  for (; i < n; i++) wide[i] = map.values[codes[i]];
+}
+/** The codes of state / absmax. What lies behind n in `wide` counts for nothing. */
+GRAFT_INLINE void narrowState(uint8_t* codes, const float* wide, float absmax, int64_t n, const DynamicMap& map) {
   const F32 reciprocal = splat(1.0f / absmax);
   alignas(64) int32_t points[kStateBlock];
-  for (i = 0; i < n; i += kLanes) {
+  int64_t i = 0;
+  for (; i < n; i += kLanes) {
     // NaN, from 0 · ∞ where absmax is 0 or subnormal, becomes −1, whose code is 0.
     const F32 scaled = minimum(maximum(load(wide + i) * reciprocal, splat(-1)), splat(1));
     const I32 point = toInt((scaled + 1.0f) * 0.5f * 65535.0f + 0.5f);
     __builtin_memcpy(points + i, &point, sizeof point);
   }
-  for (i = 0; i < n; i++) codes[i] = map.codes[points[i]];
-  return absmax;
+  for (i = 0; i + 8 <= n; i += 8) {
+    uint64_t eight = 0;
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) eight |= uint64_t{map.codes[points[i + k]]} << 8 * k;
+    __builtin_memcpy(codes + i, &eight, sizeof eight);
+  }
+  for (; i < n; i++) codes[i] = map.codes[points[i]];
 }
 
 /**
@@ -101,12 +126,19 @@ GRAFT_INLINE void updateRun(const Call& call, const Update& update) {
       unsigned char* record = state + b * recordBytes<bits, states>(kStateBlock);
       float* floats = reinterpret_cast<float*>(record);
       if constexpr (bits == 32) {
-        updateBlock<states>(n, weights + from, gradients + from, floats, floats + n, factor, update);
+        updateBlock<32, states>(n, weights + from, gradients + from, floats, floats + n, factor, nullptr, update);
       } else {
         unsigned char* codes = record + 4 * states;
-        for (int s = 0; s < states; s++) widenState(wide[s], codes + s * n, floats[s], n, dynamicMaps[s]);
-        updateBlock<states>(n, weights + from, gradients + from, wide[0], wide[1], factor, update);
-        for (int s = 0; s < states; s++) floats[s] = narrowState(codes + s * n, wide[s], n, dynamicMaps[s]);
+        Scale scales[states];
+        for (int s = 0; s < states; s++) {
+          widenState(wide[s], codes + s * n, n, dynamicMaps[s]);
+          scales[s] = {floats[s], splat(0)};
+        }
+        updateBlock<8, states>(n, weights + from, gradients + from, wide[0], wide[1], factor, scales, update);
+        for (int s = 0; s < states; s++) {
+          floats[s] = largest(scales[s].top);
+          narrowState(codes + s * n, wide[s], floats[s], n, dynamicMaps[s]);
+        }
       }
     }
   });
