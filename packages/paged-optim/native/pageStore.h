@@ -112,17 +112,18 @@ static void fail(Store& store, const char* doing, int64_t page, int error) {
 static void move(Store& store, Frame& frame, bool reads) {
   const int64_t out = frame.changed ? frame.page : kNone, in = frame.next;
   const bool found = reads && store.written[in];
+  unsigned char* const memory = frame.memory;
   const auto bytes = static_cast<size_t>(store.pageBytes) & (SIZE_MAX >> 1);
   int failed = 0;
   bool writing = false;
   pthread_mutex_unlock(&store.mutex);
   if (out != kNone) {
-    failed = writeWhole(store.file, frame.memory, store.pageBytes, kHeaderBytes + out * store.pageBytes);
+    failed = writeWhole(store.file, memory, store.pageBytes, kHeaderBytes + out * store.pageBytes);
     writing = failed != 0;
   }
   if (failed == 0) {
-    if (found) failed = readWhole(store.file, frame.memory, store.pageBytes, kHeaderBytes + in * store.pageBytes);
-    else std::memset(frame.memory, 0, bytes);
+    if (found) failed = readWhole(store.file, memory, store.pageBytes, kHeaderBytes + in * store.pageBytes);
+    else std::memset(memory, 0, bytes);
   }
   pthread_mutex_lock(&store.mutex);
   if (failed != 0) fail(store, writing ? "writing" : "reading", writing ? out : in, failed);
@@ -157,7 +158,6 @@ static void waitFor(Store& store, Frame& frame) {
 static bool bringPage(Store& store, int64_t index, unsigned char* memory, int64_t page, bool reads, bool writes) {
   const Locked lock(store.mutex);
   Frame& frame = store.frames[index];
-  frame.memory = memory;
   bool waited = false;
   double since = 0;
   if (frame.moving || frame.page != page) {
@@ -165,6 +165,7 @@ static bool bringPage(Store& store, int64_t index, unsigned char* memory, int64_
     since = secondsNow();
   }
   waitFor(store, frame);
+  frame.memory = memory;
   if (store.error[0] == 0 && frame.page != page) {
     frame.next = page;
     frame.ahead = true;
