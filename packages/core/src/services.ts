@@ -58,6 +58,8 @@ export class ScaleCodec extends Context.Service<ScaleCodec, Part & { readonly fo
 export class WeightCodec extends Context.Service<WeightCodec, Part & { readonly codec: Codec }>()(
   "@graft/core/WeightCodec"
 ) {}
+/** Comes with dense weights and no others, so that to train quantised weights does not compile. */
+export class TrainableWeights extends Context.Service<TrainableWeights, Part>()("@graft/core/TrainableWeights") {}
 export class ModelLoader extends Context.Service<
   ModelLoader,
   Part & {
@@ -103,13 +105,11 @@ export class Collective extends Context.Reference<{
   readonly allReduce: (queue: Queue, tensors: ReadonlyArray<Tensor>) => void
 }>("@graft/core/Collective", { defaultValue: () => ({ allReduce: () => {} }) }) {}
 
-const dense = (dtype?: "source" | "f32" | "bf16" | "f16"): Layer.Layer<WeightCodec> =>
-  Layer.effect(
-    WeightCodec,
-    Effect.map(makePart(["dense weights", dtype ?? []].flat().join(" ")), (part) => ({
-      part,
-      codec: denseCodec(dtype)
-    }))
+const dense = (dtype?: "source" | "f32" | "bf16" | "f16"): Layer.Layer<WeightCodec | TrainableWeights> =>
+  Layer.effectContext(
+    Effect.map(makePart(["dense weights", dtype ?? []].flat().join(" ")), (part) =>
+      Context.make(TrainableWeights, { part }).pipe(Context.add(WeightCodec, { part, codec: denseCodec(dtype) }))
+    )
   )
 /** Frozen weights unquantised, in their file's dtype or another. */
 export const Dense = { layer: dense(), layerOf: dense }

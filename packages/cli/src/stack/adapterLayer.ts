@@ -1,10 +1,10 @@
 /** What a run trains: a fresh adapter, one to go on from, or all weights. */
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import type { Adapter, BadOptions, BadStack, ModelLoader, SavedFile } from "@graft/core"
+import { type Adapter, type BadOptions, type BadStack, Dense, type ModelLoader, type SavedFile } from "@graft/core"
 import { describeLlama, FullTraining, type OpenedModel } from "@graft/llama-loader"
 import { type AdapterError, chosenLinears, Lora, type LoraOptions, readAdapter } from "@graft/lora"
-import { Effect, type Layer } from "effect"
+import { Effect, Layer } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { targetsOf } from "./targetsOf.ts"
@@ -104,9 +104,9 @@ const fullLayer = (input: TrainInput, model: OpenedModel): Effect.Effect<Adapter
     name,
     bytes: readFileSync(join(model.path, name))
   }))
-  return Effect.succeed(
-    FullTraining.layer([{ name: "config.json", bytes: inF32(readFileSync(config, "utf8")) }, ...beside])
-  )
+  const full = FullTraining.layer([{ name: "config.json", bytes: inF32(readFileSync(config, "utf8")) }, ...beside])
+  // Flags have no types: full training itself refuses a loader over quantised weights.
+  return Effect.succeed(full.pipe(Layer.provide(Dense.layer)))
 }
 
 /** The config with the format of the weights as they are saved; transformers 4 calls it torch_dtype, 5 dtype. */

@@ -1,12 +1,23 @@
 // Stacks with 4-bit weights that must not compile, each beside one that does. Checked by tsc; nothing here runs.
-import { type BadOptions, Dense, type ModelLoader, provide, type WeightCodec } from "@graft/core"
+import {
+  type Adapter,
+  type BadOptions,
+  Dense,
+  type ModelLoader,
+  provide,
+  type Scope,
+  type Tensor,
+  type WeightCodec
+} from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
-import { LlamaLoader, type OpenedModel } from "@graft/llama-loader"
-import { Fp4, Nf4, PlainScales } from "@graft/nf4-quant"
+import { FullTraining, LlamaLoader, type OpenedModel } from "@graft/llama-loader"
+import { Lora } from "@graft/lora"
+import { Fp4, fourBitCodec, Nf4, nf4, PlainScales, plainScales } from "@graft/nf4-quant"
 import { Layer } from "effect"
 
 declare const model: OpenedModel
 declare const built: <E>(layer: Layer.Layer<ModelLoader, E>) => void
+declare const trained: <E>(layer: Layer.Layer<Adapter, E>) => void
 declare const codec: (layer: Layer.Layer<WeightCodec, BadOptions>) => void
 
 const loader = LlamaLoader.layerOf(model)
@@ -24,6 +35,21 @@ built(loader.pipe(provide(DoubleQuant.layer)))
 built(loader.pipe(provide(Nf4.layer), provide(DoubleQuant.layer), provide(PlainScales.layer)))
 // @ts-expect-error the format stands above the codec that needs it
 built(loader.pipe(provide(DoubleQuant.layer), provide(Nf4.layer)))
+
+// What is trained is dense: a codec over a weight that is being trained does not compile.
+const full = FullTraining.layer().pipe(provide(loader))
+trained(full.pipe(provide(Dense.layer)))
+trained(full.pipe(provide(Dense.layerOf("f32"))))
+// @ts-expect-error full training over NF4
+trained(full.pipe(provide(Nf4.layer), provide(PlainScales.layer)))
+// @ts-expect-error full training over FP4 with double quantization
+trained(full.pipe(provide(Fp4.layer), provide(DoubleQuant.layer)))
+declare const matrix: Tensor
+declare const scope: Scope
+// @ts-expect-error a codec stores what lies outside, and a trained matrix is a tensor of the device
+fourBitCodec(nf4, plainScales, 64).encode(matrix, scope, "w")
+trained(Lora.layer({ rank: 8 }).pipe(provide(loader), provide(Nf4.layer), provide(DoubleQuant.layer)))
+
 codec(Nf4.layer.pipe(Layer.provide(DoubleQuant.layer)))
 // @ts-expect-error a block size that bitsandbytes does not know
 Nf4.layerOf({ blockSize: 48 })

@@ -8,7 +8,8 @@ import {
   type SavedFile,
   siteOf,
   sourceOf,
-  type TensorFile
+  type TensorFile,
+  TrainableWeights
 } from "@graft/core"
 import { safetensorsLayout } from "@graft/safetensors"
 import { Effect, Layer } from "effect"
@@ -57,12 +58,13 @@ const plan = (beside: ReadonlyArray<SavedFile>): AdapterPlan => ({
 
 export const FullTraining = {
   /** `beside` are files that belong to the saved model: config.json, tokenizer.json. */
-  layer: (beside: ReadonlyArray<SavedFile> = []): Layer.Layer<Adapter, never, ModelLoader> =>
+  layer: (beside: ReadonlyArray<SavedFile> = []): Layer.Layer<Adapter, never, ModelLoader | TrainableWeights> =>
     Layer.effect(
       Adapter,
       Effect.gen(function* () {
         const model = yield* ModelLoader
-        return { part: yield* makePart("full training", model), plan: plan(beside) }
+        const weights = yield* TrainableWeights
+        return { part: yield* makePart("full training", model, weights), plan: plan(beside) }
       })
     )
 }
