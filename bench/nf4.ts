@@ -1,10 +1,13 @@
 /**
  * 4-bit weights: quantising, dequantising, and the linear operator, each beside what the machine could do in the same
  * seconds: the copy or read bandwidth, or the register-only multiply-add peak. Shapes of Llama-2-7b. Best of the rounds.
+ * With GRAFT_PYTHON naming a Python that has bitsandbytes, its rates on as many threads stand beside.
  */
+import { spawnSync } from "node:child_process"
+import { fileURLToPath } from "node:url"
 import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
 import { type ActivationDType, fill, Scope, sourceOf, type Weight } from "@graft/core"
-import { doubleQuant } from "@graft/double-quant"
+import { doubleQuant, quantizeScales } from "@graft/double-quant"
 import { fourBitCodec, fp4, nameTensor, nf4, plainScales, quantizeKernels } from "@graft/nf4-quant"
 
 const native = loadNative()
@@ -33,23 +36,67 @@ const line = (threads: number, what: string, figure: string, share: string): voi
   console.log(`${String(threads).padStart(7)}  ${what.padEnd(46)}  ${figure.padStart(16)}  ${share}`)
 const percent = (share: number): string => `${(100 * share).toFixed(0)} %`
 
+/** What bitsandbytes does: by the names that oracles/python/nf4_rates.py gives. */
+const theirRates = (threads: number): Readonly<Record<string, number>> => {
+  const python = process.env["GRAFT_PYTHON"]
+  if (python === undefined) return {}
+  const script = fileURLToPath(new URL("../oracles/python/nf4_rates.py", import.meta.url))
+  const env = {
+    ...process.env,
+    MALLOC_MMAP_MAX_: "0",
+    MALLOC_TRIM_THRESHOLD_: "100000000000",
+    MALLOC_TOP_PAD_: "268435456"
+  }
+  const run = spawnSync(python, [script, String(threads)], { env, encoding: "utf8" })
+  if (run.status !== 0) throw new Error(`${script} failed: ${run.stderr.slice(-500)}`)
+  return JSON.parse(run.stdout)
+}
+
 console.log(`${info.model}, ${info.isa}, ${info.cores} cores; W [${out}, ${inner}]`)
-for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
+for (const threads of process.env["GRAFT_THREADS"] ? [Number(process.env["GRAFT_THREADS"])] : [1, info.cores]) {
+  const theirs = theirRates(threads)
+  const beside = (rate: number, name: string): string =>
+    theirs[name] === undefined ? "" : `, ${(rate / theirs[name]).toPrecision(2)} × bitsandbytes`
   const queue = new CpuQueue(native, [2 ** 29], cpuLimits(info, threads), { threads, isa: info.isa })
-  const { read, copy } = native.bandwidth(threads, 100)
-  line(
-    threads,
-    "memory",
-    `${(read / 1e9).toFixed(1)} GB/s read`,
-    `${(copy / 1e9).toFixed(1)} GB/s copied, read and written`
-  )
+  // Other work on the machine only ever lowers a bandwidth.
+  const memory = { read: 0, copy: 0 }
+  const measureMemory = (): void => {
+    const now = native.bandwidth(threads, 100)
+    memory.read = Math.max(memory.read, now.read)
+    memory.copy = Math.max(memory.copy, now.copy)
+  }
+  measureMemory()
+  for (const codebook of [nf4, fp4] as const) {
+    for (const dtype of ["f32", "bf16", "f16"] as const) {
+      using scope = new Scope(queue, "weights")
+      const x = scope.tensor([elements], "x", dtype)
+      const packed = scope.tensor([elements / 2], "packed", "u8")
+      const absmax = scope.tensor([elements / 64], "absmax")
+      const label = nameTensor(queue, scope, "w")
+      queue.upload(x, () => Float32Array.from({ length: elements }, (_, i) => Math.sin(i * 12.9898) * (1 + (i & 1023))))
+      const body = () =>
+        queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, x, label], { block: 64, columns: inner })
+      const rate = elements / (await seconds(queue, body))
+      const times = beside(rate, `quantise ${dtype} ${codebook.name}`)
+      line(threads, `quantise from ${dtype}, ${codebook.name}`, `${(rate / 1e9).toFixed(2)} G/s`, times.slice(2))
+    }
+  }
+  {
+    using scope = new Scope(queue, "weights")
+    const n = 6_000_000
+    const scales = scope.tensor([n], "scales")
+    queue.upload(scales, () => Float32Array.from({ length: n }, (_, i) => 0.02 + 0.01 * Math.sin(i * 12.9898)))
+    const codes = scope.tensor([n], "codes", "u8")
+    const [nested, offset] = [scope.tensor([Math.ceil(n / 256)], "nested"), scope.tensor([1], "offset")]
+    const time = await seconds(queue, () => queue.enqueue(quantizeScales, [codes, nested, offset, scales], null))
+    line(threads, "double quantization of 6 M scales", `${(1e3 * time).toFixed(1)} ms`, "")
+  }
   for (const [codebook, scales] of [
     [nf4, plainScales],
-    [nf4, doubleQuant],
-    [fp4, doubleQuant]
+    [nf4, doubleQuant]
   ] as const) {
     const name = `${codebook.name}, ${scales.name} scales`
-    const kept = new Scope(queue, "weights")
+    using kept = new Scope(queue, "weights")
     // Uneven values: a table of them is enough.
     const table = Float32Array.from({ length: 4096 }, (_, i) => Math.sin(i * 12.9898) * Math.cos(i * 78.233))
     const values = () => Float32Array.from({ length: elements }, (_, i) => table[(i * 7) & 4095]! * (1 + (i & 1023)))
@@ -61,29 +108,18 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
     for (const dtype of ["bf16", "f32"] as const) {
       using scope = new Scope(queue, "activations")
       const dense = scope.tensor([out, inner], "W", dtype)
-      if (scales === plainScales) {
-        const [packed, absmax] = [scope.tensor([elements / 2], "packed", "u8"), scope.tensor([elements / 64], "absmax")]
-        const label = nameTensor(queue, scope, "w")
-        weight.dequantizeRows(dense, 0)
-        const flat = dense.range(0, [elements], "flat")
-        const rate =
-          elements /
-          (await seconds(queue, () =>
-            queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, flat, label], { block: 64, columns: inner })
-          ))
-        line(threads, `quantise from ${dtype}, ${codebook.name}`, `${(rate / 1e9).toFixed(2)} G/s`, "")
-      }
       const rate = elements / (await seconds(queue, () => weight.dequantizeRows(dense, 0)))
+      measureMemory()
       const bytes = weight.bytes / elements + (dtype === "bf16" ? 2 : 4)
       line(
         threads,
         `dequantise to ${dtype}, ${name}`,
         `${(rate / 1e9).toFixed(2)} G/s`,
-        `${percent((rate * bytes) / copy)} of copying`
+        `${percent((rate * bytes) / memory.copy)} of copying${beside(rate, `dequantise ${dtype}`)}`
       )
     }
     for (const dtype of ["f32", "bf16"] as const) {
-      for (const tokens of [1, 4, 64, 512]) {
+      for (const tokens of [1, 2, 4, 8, 64, 512]) {
         using scope = new Scope(queue, "activations")
         const [x, y] = [scope.tensor([tokens, inner], "x", dtype), scope.tensor([tokens, out], "y", dtype)]
         queue.enqueue(fill, [x], { value: 0.5 })
@@ -96,18 +132,26 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
           const rate = (2 * tokens * elements) / time
           const peak = Math.max(before, peakOf(dtype, threads))
           const what = `${direction}, ${tokens} tokens ${dtype}, ${name}`
-          if (tokens === 1)
-            line(
-              threads,
-              what,
-              `${(weight.bytes / time / 1e9).toFixed(1)} GB/s`,
-              `${percent(weight.bytes / time / read)} of reading`
-            )
-          else line(threads, what, `${(rate / 1e9).toFixed(0)} GFLOP/s`, `${percent(rate / peak)} of peak`)
+          const figure = `${(rate / 1e9).toFixed(0)} GFLOP/s`
+          if (tokens === 1) {
+            measureMemory()
+            const row = theirs[`row ${dtype}`]
+            const times =
+              row === undefined || direction !== "y = xWᵀ"
+                ? ""
+                : `, ${(row / 1e3 / time).toPrecision(2)} × bitsandbytes`
+            const share = percent(weight.bytes / time / memory.read)
+            line(threads, what, `${(weight.bytes / time / 1e9).toFixed(1)} GB/s`, `${share} of reading${times}`)
+          } else {
+            const name = `${direction === "y = xWᵀ" ? "forward" : "backward"} ${dtype}`
+            const times = tokens === 512 ? beside(rate, name) : ""
+            line(threads, what, figure, `${percent(rate / peak)} of peak${times}`)
+          }
         }
       }
     }
-    kept[Symbol.dispose]()
   }
+  const [read, copy] = [memory.read, memory.copy].map((rate) => (rate / 1e9).toFixed(1))
+  line(threads, "memory", `${read} GB/s read`, `${copy} GB/s copied, read and written`)
   await queue.close()
 }
