@@ -5,6 +5,7 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import { bench } from "./commands/bench.ts"
 import { chat } from "./commands/chat.ts"
 import { data } from "./commands/data.ts"
+import { diff } from "./commands/diff.ts"
 import { doctor } from "./commands/doctor.ts"
 import { evaluate } from "./commands/eval.ts"
 import { exportAdapter } from "./commands/export.ts"
@@ -44,6 +45,7 @@ export const graft = Command.make("graft").pipe(
     merge,
     verify,
     inspect,
+    diff,
     doctor,
     bench,
     synth

@@ -4,7 +4,20 @@ import { test } from "node:test"
 import { graft, graftOk, start } from "./commandUnderTest.ts"
 
 const TIMEOUT = { timeout: 120_000 }
-const verbs = ["train", "plan", "generate", "chat", "eval", "quantize", "data", "logits", "inspect", "doctor", "synth"]
+const verbs = [
+  "train",
+  "plan",
+  "generate",
+  "chat",
+  "eval",
+  "quantize",
+  "data",
+  "logits",
+  "inspect",
+  "diff",
+  "doctor",
+  "synth"
+]
 
 test(
   "graft --help names every verb, and every verb's help has an example and its flags explained",

@@ -132,7 +132,6 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
     const micro = dataset.batches(step)
     const problem = dataProblem(description, micro) ?? nothingLearnt(step, micro, nameOf)
     if (problem !== undefined) throw new BadStack({ message: problem })
-    if (options.record) void queue.flight // what ran between the steps is not of one
     const from = queue.progress.submitted
     const trained = active()
     const bySession = new Map(trained.map((standing) => [standing.session, standing]))
@@ -154,7 +153,13 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
     return { step, micro, trained, scalars, traffic, from, until: queue.progress.submitted }
   }
   type Enqueued = ReturnType<typeof enqueue>
-  const begin = (step: number) => Effect.try({ try: () => enqueue(step), catch: asBadStack })
+  const begin = Effect.fnUntraced(function* (step: number) {
+    if (options.record) {
+      yield* waitFor(() => queue.idle())
+      void queue.flight // what ran between the steps is of none
+    }
+    return yield* Effect.try({ try: () => enqueue(step), catch: asBadStack })
+  })
   const telling = ({ step, from, until }: Enqueued): Effect.Effect<never> =>
     Effect.forever(
       Effect.andThen(

@@ -3,7 +3,7 @@ import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { maybe, off } from "./maybe.ts"
 import { adapter, backendFlags, model, storageFlags } from "./modelFlags.ts"
-import { nonNegative, nonNegativeInt, positiveInt } from "./numbers.ts"
+import { nonNegative, nonNegativeInt, positiveInt, seed } from "./numbers.ts"
 import { json } from "./outputFlags.ts"
 
 export const samplingFlags = {
@@ -28,7 +28,7 @@ export const samplingFlags = {
     Flag.withDefault(1),
     Flag.withDescription("draw among the likeliest that together have this probability (default 1)")
   ),
-  seed: nonNegativeInt("seed").pipe(Flag.withDefault(0), Flag.withDescription("of the draws (default 0)"))
+  seed: seed.pipe(Flag.withDefault(0), Flag.withDescription("of the draws (default 0)"))
 }
 export const templateFlag = maybe(
   Flag.String("chat-template").pipe(

@@ -31,3 +31,9 @@ export const fraction = (name: string): Flag.Flag<number> =>
     (x) => x >= 0 && x < 1,
     () => "a number from 0 to below 1"
   )
+/** The random generator's key has 32 bits. */
+export const seed: Flag.Flag<number> = Flag.filter(
+  Flag.Int("seed"),
+  (n) => n >= 0 && n < 2 ** 32,
+  () => "an integer from 0 to 4294967295: the random generator takes 32 bits"
+)

@@ -7,7 +7,7 @@ import * as Flag from "effect/cli/Flag"
 import { data, rowFlags } from "./dataFlags.ts"
 import { maybe, off } from "./maybe.ts"
 import { backendFlags, model, storageFlags } from "./modelFlags.ts"
-import { fraction, nonNegative, nonNegativeInt, positive, positiveInt } from "./numbers.ts"
+import { fraction, nonNegative, nonNegativeInt, positive, positiveInt, seed } from "./numbers.ts"
 import { optimizerFlags } from "./optimizerFlags.ts"
 import { json } from "./outputFlags.ts"
 
@@ -60,7 +60,7 @@ const lengthFlags = {
     Flag.withDefault(true),
     described("--no-shuffle: rows in the data's order, not in a new one for each epoch")
   ),
-  seed: nonNegativeInt("seed").pipe(
+  seed: seed.pipe(
     Flag.withDefault(0),
     described("of the shuffle, the dropout, the held-out rows and the adapter's first values (default 0)")
   )
@@ -81,6 +81,10 @@ const rateFlags = {
     Flag.withDefault(1),
     described("clip gradients to this global norm; 0: off (default 1)")
   ),
+  neftuneAlpha: nonNegative("neftune-alpha").pipe(
+    Flag.withDefault(0),
+    described("noise on the embeddings while training (arXiv:2310.05914), 5 in the paper; 0: none (default 0)")
+  ),
   checkpointing: off("checkpointing", "recompute each layer in the backward pass: less memory, about a third more work")
 }
 const evaluationFlags = {
@@ -96,7 +100,40 @@ const evaluationFlags = {
   evalEvery: nonNegativeInt("eval-every").pipe(
     Flag.withDefault(0),
     described("steps between evaluations; 0: before the first and after the last (default 0)")
+  ),
+  patience: nonNegativeInt("patience").pipe(
+    Flag.withDefault(0),
+    described("stop early: evaluations without a better held-out loss; 0: go on to the end (default 0)")
+  ),
+  minDelta: nonNegative("min-delta").pipe(
+    Flag.withDefault(0),
+    described("a loss is better if it is lower by more than this (default 0)")
+  ),
+  keepBest: off("keep-best", "keep the adapter of the lowest held-out loss in --out/best"),
+  sample: Flag.String("sample").pipe(
+    Flag.withMetavar("PROMPT"),
+    Flag.atLeast(0),
+    described("what the model says to this before, between and after the steps; may be repeated")
+  ),
+  sampleEvery: nonNegativeInt("sample-every").pipe(
+    Flag.withDefault(0),
+    described("steps between samples; 0: before the first and after the last (default 0)")
+  ),
+  sampleTokens: positiveInt("sample-tokens").pipe(
+    Flag.withDefault(64),
+    described("where a sample ends if the model does not end it (default 64)")
   )
+}
+const recoveryFlags = {
+  lossSpike: nonNegative("loss-spike").pipe(
+    Flag.withDefault(0),
+    described("a loss above this times the mean of the last 20 is not applied; 0: any is (default 0)")
+  ),
+  onBadStep: Flag.Literals("on-bad-step", ["stop", "skip"]).pipe(
+    Flag.withDefault("stop" as const),
+    described("where a loss is a spike or not a number: stop with the rows named, or go on without the step")
+  ),
+  record: off("record", "keep a hash of each op's output by step in --out/flight.jsonl, for graft diff; slower")
 }
 /** Put in before the flags are read: recipe/expandRecipe.ts. */
 const recipeFlags = {
@@ -125,6 +162,15 @@ export const trainFlags = {
   ...rateFlags,
   ...optimizerFlags,
   ...evaluationFlags,
+  ...recoveryFlags,
+  sweep: maybe(
+    Flag.String("sweep").pipe(
+      Flag.withMetavar("NAME=VALUES"),
+      described(
+        "several adapters in one pass: lr=1e-4,2e-4, rank=8,16, alpha=… or lora-dropout=…; each in a folder of --out"
+      )
+    )
+  ),
   saveEvery: nonNegativeInt("save-every").pipe(
     Flag.withDefault(0),
     described("steps between checkpoints; 0: only at the end (default 0)")

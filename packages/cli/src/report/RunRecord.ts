@@ -33,6 +33,13 @@ export const record = (run: RunRecord, event: TrainEvent): void => {
     case "Eval":
       run.evals.push(event)
       break
+    case "Sample": {
+      const prompt = event.variant === undefined ? event.prompt : `${event.prompt} (${event.variant})`
+      const known = run.samples.find((one) => one.prompt === prompt)
+      const others = run.samples.filter((one) => one !== known)
+      run.samples = [...others, { prompt, before: known?.before ?? event.text, after: event.text }]
+      break
+    }
     case "Done":
       run.done = event
   }

@@ -44,12 +44,29 @@ const factsOf = (run: RunRecord, about: RunAbout): ReportData["facts"] => {
   return facts
 }
 
+/** One curve for each adapter of a sweep, or one. */
+const curvesOf = <Event extends { readonly step: number; readonly variant?: string }>(
+  events: ReadonlyArray<Event>,
+  label: string,
+  at: ReadonlyArray<number>,
+  pick: (event: Event) => number
+): Chart["lines"] =>
+  [...new Set(events.map(({ variant }) => variant))].map((variant) => {
+    const own = new Map(events.filter((event) => event.variant === variant).map((event) => [event.step, event]))
+    return {
+      label: variant === undefined ? label : `${variant} ${label}`,
+      values: at.map((step) => {
+        const event = own.get(step)
+        return event === undefined ? null : pick(event)
+      })
+    }
+  })
+
 const chartsOf = ({ steps, evals, plan }: RunRecord): ReadonlyArray<Chart> => {
   if (steps.length === 0) return []
-  const at = [...new Set([...steps, ...evals].map(({ step }) => step))].sort((a, b) => a - b)
-  const stepAt = new Map(steps.map((step) => [step.step, step]))
-  const evalAt = new Map(evals.map((one) => [one.step, one]))
-  const x = steps.map(({ step }) => step)
+  const stepsOf = (events: ReadonlyArray<{ readonly step: number }>): ReadonlyArray<number> =>
+    [...new Set(events.map(({ step }) => step))].sort((a, b) => a - b)
+  const [at, x] = [stepsOf([...steps, ...evals]), stepsOf(steps)]
   const xLabel = "step"
   return [
     {
@@ -57,8 +74,8 @@ const chartsOf = ({ steps, evals, plan }: RunRecord): ReadonlyArray<Chart> => {
       x: at,
       xLabel,
       lines: [
-        { label: "training", values: at.map((step) => stepAt.get(step)?.loss ?? null) },
-        ...(evals.length === 0 ? [] : [{ label: "held out", values: at.map((step) => evalAt.get(step)?.loss ?? null) }])
+        ...curvesOf(steps, "training", at, ({ loss }) => loss),
+        ...curvesOf(evals, "held out", at, ({ loss }) => loss)
       ]
     },
     {
@@ -66,14 +83,14 @@ const chartsOf = ({ steps, evals, plan }: RunRecord): ReadonlyArray<Chart> => {
       x,
       xLabel,
       unit: "exponent",
-      lines: [{ label: "rate", values: steps.map((s) => s.learningRate) }]
+      lines: curvesOf(steps, "rate", x, ({ learningRate }) => learningRate)
     },
-    { title: "Gradient norm", x, xLabel, lines: [{ label: "norm", values: steps.map((s) => s.gradNorm) }] },
+    { title: "Gradient norm", x, xLabel, lines: curvesOf(steps, "norm", x, ({ gradNorm }) => gradNorm) },
     {
       title: "Tokens per second",
       x,
       xLabel,
-      lines: [{ label: "tokens/s", values: steps.map((s) => s.tokensPerSecond) }]
+      lines: curvesOf(steps, "tokens/s", x, ({ tokensPerSecond }) => tokensPerSecond)
     },
     ...(plan === undefined ? [] : memoryChart(plan))
   ]

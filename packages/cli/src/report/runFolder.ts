@@ -10,6 +10,7 @@ import type { TrainInput } from "../flags/trainFlags.ts"
 import { recipeText, resolvedRecipe } from "../recipe/resolvedRecipe.ts"
 import { peakMemory } from "../show/peakMemory.ts"
 import { runtimeName } from "../show/runtimeName.ts"
+import { flightFile } from "../stack/flightFile.ts"
 import { metricsFile } from "../stack/metricsFile.ts"
 import { version } from "../version.ts"
 import { eventFile } from "./eventFile.ts"
@@ -23,6 +24,7 @@ const file = (path: string, text: string) => replaceFile(path, [new TextEncoder(
 export const runFolder = (out: string, input: TrainInput, resolved: Partial<TrainInput>) => {
   const run = emptyRecord()
   const metrics = metricsFile(out)
+  const flights = flightFile(out)
   const began = performance.now()
   const reportPath = join(out, "report.html")
   let recipe = ""
@@ -34,6 +36,7 @@ export const runFolder = (out: string, input: TrainInput, resolved: Partial<Trai
       if (open) return
       open = true
       yield* metrics.startAfter(after)
+      if (input.record) yield* flights.startAfter(after)
       const { compute } = run.plan ?? {}
       recipe = recipeText(
         resolvedRecipe(input, { ...resolved, ...(compute === "f32" || compute === "bf16" ? { compute } : {}) }),
@@ -76,15 +79,25 @@ export const runFolder = (out: string, input: TrainInput, resolved: Partial<Trai
             yield* openFiles(0)
             yield* metrics.add(event)
             const { step, loss, gradNorm, learningRate, tokensPerSecond } = event
+            const of = event.variant === undefined ? "train" : `${event.variant}/train`
             return yield* scalars(step, {
-              "train/loss": loss,
-              "train/grad_norm": gradNorm,
-              "train/learning_rate": learningRate,
-              "train/tokens_per_second": tokensPerSecond
+              [`${of}/loss`]: loss,
+              [`${of}/grad_norm`]: gradNorm,
+              [`${of}/learning_rate`]: learningRate,
+              [`${of}/tokens_per_second`]: tokensPerSecond
             })
           }
-          case "Eval":
-            return yield* scalars(event.step, { "eval/loss": event.loss, "eval/perplexity": Math.exp(event.loss) })
+          case "Flight":
+            return yield* flights.add(event)
+          case "Eval": {
+            const of = event.variant === undefined ? "eval" : `${event.variant}/eval`
+            const { loss, perplexity, accuracy } = event
+            return yield* scalars(event.step, {
+              [`${of}/loss`]: loss,
+              [`${of}/perplexity`]: perplexity,
+              [`${of}/accuracy`]: accuracy
+            })
+          }
           case "Done":
             return yield* report()
         }

@@ -64,10 +64,12 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
   const { steps, loadBytes } = run
   let last: Of<"Step"> | undefined
   let stepSeconds: number | undefined
-  let firstEval: number | undefined
+  const firstEvals = new Map<string, number>()
   let paged: PageTraffic | undefined
 
-  const line = ({ step, loss, gradNorm, learningRate, tokensPerSecond }: Of<"Step">): string =>
+  const named = ({ variant }: { readonly variant?: string }): string => (variant === undefined ? "" : `  ${variant}`)
+  const line = (event: Of<"Step">): string => `${plainLine(event)}${named(event)}`
+  const plainLine = ({ step, loss, gradNorm, learningRate, tokensPerSecond }: Of<"Step">): string =>
     `step ${String(step).padStart(String(steps).length)}/${steps}  loss ${loss.toFixed(4)}  grad ${gradNorm.toFixed(3)}  ` +
     `lr ${learningRate.toExponential(2)}  ${rate(tokensPerSecond)} tokens/s`
   const live = (step: number, fraction: number): void => {
@@ -82,7 +84,7 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
 
   return (event: TrainEvent): void => {
     if (event._tag === "Plan") return showPlan(screen, event)
-    screen.event(machineEvent(event))
+    if (event._tag !== "Flight") screen.event(machineEvent(event)) // it stands in its file
     switch (event._tag) {
       case "Load":
         screen.live(`loading  ${bar(event.loadedBytes / loadBytes)} ${bytes(event.loadedBytes)}  ${event.path}`)
@@ -103,23 +105,39 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
       }
       case "Skipped":
         screen.say(
-          `${style.warning("skipped")}   step ${event.step}: gradient norm ${event.gradNorm} in ${event.rows.join(", ")}; nothing was changed`
+          `${style.warning("skipped")}   step ${event.step}${named(event)}: loss ${event.loss}${event.limit === undefined ? "" : `, above ${event.limit.toPrecision(4)}`}, gradient norm ${event.gradNorm} in ${event.rows.join(", ")}; nothing was changed`
         )
         break
       case "Paging":
         paged = sumOf(paged, event)
         break
       case "Eval": {
-        firstEval ??= event.loss
-        const change = event.loss === firstEval ? "" : ` (${(event.loss - firstEval).toFixed(4)} since the start)`
-        const text = `held out  loss ${event.loss.toFixed(4)}  perplexity ${Math.exp(event.loss).toFixed(2)}${change}`
-        screen.say(`${style.strong(text)}  after step ${event.step}, ${whole(event.tokens)} tokens`)
+        const { step, loss, perplexity, accuracy, tokens, variant = "" } = event
+        const first = firstEvals.get(variant) ?? loss
+        firstEvals.set(variant, first)
+        const change = loss === first ? "" : ` (${(loss - first).toFixed(4)} since the start)`
+        const text = `held out  loss ${loss.toFixed(4)}  perplexity ${perplexity.toFixed(2)}${change}  accuracy ${(100 * accuracy).toFixed(1)} %`
+        screen.say(`${style.strong(text)}  after step ${step}, ${whole(tokens)} tokens${named(event)}`)
         break
       }
+      case "Sample":
+        screen.say(
+          `sample    after step ${event.step}${named(event)}: ${event.prompt}\n  ${event.text.replaceAll("\n", "\n  ")}`
+        )
+        break
+      case "Warning":
+        screen.say(`${style.warning("warning")}   ${event.message}${named(event)}`)
+        break
       case "Checkpoint":
-        screen.say(`saved     ${event.path} as of step ${event.step}`)
+        screen.say(
+          event.best === undefined
+            ? `saved     ${event.path} as of step ${event.step}`
+            : `best      ${event.path} as of step ${event.step}, held out loss ${event.best.toFixed(4)}`
+        )
         break
       case "Done": {
+        if (event.early !== undefined)
+          screen.say(`${style.strong("stopped early")} after step ${event.steps}: ${event.early}`)
         if (paged !== undefined) screen.say(pagingLine(paged))
         const process = peakMemory()
         const whole = process === undefined ? "" : `, the whole process ${bytes(process)}`

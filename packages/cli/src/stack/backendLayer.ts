@@ -28,7 +28,8 @@ const tfjs = Layer.unwrap(Effect.map(bestTfjs(), ({ tf, backend }) => Tfjs.layer
 
 export const backendLayer = (
   { backend, threads, isa, fused = "on" }: Pick<BackendInput, "backend" | "threads" | "isa" | "fused">,
-  profile?: Profile
+  profile?: Profile,
+  record = false
 ) => {
   if (backend !== "cpu") {
     const extra =
@@ -43,9 +44,11 @@ export const backendLayer = (
       const why = backend === "reference" ? "which has one thread" : "whose threads are TensorFlow.js's own"
       return refused(`${extra} has no effect on the ${backend} backend, ${why}; leave it out`)
     }
-    return backend === "reference" ? Reference.layer : tfjs
+    if (record && backend !== "reference")
+      return refused("--record keeps a hash of each op, which this backend does not; take cpu or reference")
+    return backend === "reference" ? Reference.layerOf({ record }) : tfjs
   }
-  const options = { ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }) }
+  const options = { record, ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }) }
   const cpu = Cpu.layer(options, profile).pipe(
     Layer.catchTag("NativeUnavailable", (e) =>
       Layer.effectContext(

@@ -19,15 +19,18 @@ export const metricsFile = (folder: string) => {
         const kept = lines.filter((line) => stepOf(line) <= step)
         writeFileSync(path, kept.map((line) => `${line}\n`).join(""))
       }),
-    add: ({ step, loss, gradNorm, learningRate, tokens, tokensPerSecond }: Step) =>
+    add: ({ step, variant, loss, gradNorm, learningRate, tokens, tokensPerSecond }: Step) =>
       attempt(() =>
-        appendFileSync(path, `${JSON.stringify({ step, loss, gradNorm, learningRate, tokens, tokensPerSecond })}\n`)
+        appendFileSync(
+          path,
+          `${JSON.stringify({ step, variant, loss, gradNorm, learningRate, tokens, tokensPerSecond })}\n`
+        )
       )
   }
 }
 
 /** A line that was cut off while it was written belongs to no step. */
-const stepOf = (line: string): number => {
+export const stepOf = (line: string): number => {
   try {
     const parsed: unknown = JSON.parse(line)
     return typeof parsed === "object" && parsed !== null && "step" in parsed && typeof parsed.step === "number"

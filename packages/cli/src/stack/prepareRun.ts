@@ -17,6 +17,8 @@ import { blankRows } from "./blankRows.ts"
 import { openForPlan } from "./openForPlan.ts"
 import { optimizerLayer } from "./optimizerLayer.ts"
 import { rowOptions } from "./rowOptions.ts"
+import { samplingLayer } from "./samplingLayer.ts"
+import { sweepLayer } from "./sweepLayer.ts"
 import { dataModelOf, templateOf } from "./textOfModel.ts"
 import { computeOf, loaderLayer } from "./weightStorage.ts"
 
@@ -66,7 +68,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
   store?: string,
   profile?: Profile
 ) {
-  const device = backendLayer(input, profile)
+  const device = backendLayer(input, profile, input.record)
   const adapter = yield* adapterLayer(input, model)
   const optimizer = yield* optimizerLayer(input, store)
   // A typing mistake in a target should not have to wait for a million rows.
@@ -84,16 +86,27 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
     seed: input.seed,
     checkpointing: input.checkpointing,
     ...(input.compute === undefined ? {} : { compute: input.compute }),
+    neftuneAlpha: input.neftuneAlpha,
     evalEvery: input.evalEvery,
+    patience: input.patience,
+    minDelta: input.minDelta,
+    keepBest: input.keepBest,
+    spikeFactor: input.lossSpike,
+    badSteps: input.onBadStep,
+    record: input.record,
     saveEvery: input.saveEvery,
     resume: input.resume
   })
+  const sampling = yield* samplingLayer(input, model, data.template)
+  const sweep = sweepLayer(input, model)
   const overDevice = Layer.unwrap(
     Effect.gen(function* () {
       const compute = computeOf(input.compute, yield* Backend)
       return trainer.pipe(
         Layer.provide(optimizer),
         Layer.provide(data.dataset),
+        Layer.provide(sampling),
+        Layer.provide(sweep),
         Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
         Layer.provideMerge(adapter),
         Layer.provideMerge(yield* loaderLayer(model, input, compute))

@@ -18,7 +18,7 @@ const invalid = (message: string) => Effect.fail(new InvalidInput({ message }))
 /**
  * The prompt's tokens as training saw them: what the tokenizer puts before a text, never what it puts after one.
  */
-const encodeText = (model: OpenedModel, text: string): ReadonlyArray<number> => {
+export const encodeText = (model: OpenedModel, text: string): ReadonlyArray<number> => {
   const { tokenizer } = model
   if (tokenizer === undefined) return []
   const bare = tokenizer.encode(text, { addSpecial: false })

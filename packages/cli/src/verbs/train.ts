@@ -17,6 +17,7 @@ import { keepTemplate } from "../stack/keptTemplate.ts"
 import { loadBytes } from "../stack/loadBytes.ts"
 import { learningRateOf, prepareRun } from "../stack/prepareRun.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
+import { sweepOf } from "../stack/sweepLayer.ts"
 
 const DEFAULT_OUT = "graft-adapter"
 
@@ -51,17 +52,21 @@ const run = Effect.fnUntraced(function* (
   let loaded = 0
   let committed = 0
   let interrupted = false
+  let saved = false
 
   yield* (yield* Stopping).onFirst(() => {
-    // Until the model is there, there is nothing to save: the interruption is all.
-    if (loaded < wholeLoad) return false
-    screen.say("stopping: the adapter is saved as of the last step; once more to leave at once")
+    screen.say(
+      loaded < wholeLoad
+        ? "stopping: the model is not loaded yet, and nothing is saved; once more to leave at once"
+        : "stopping: the adapter is saved as of the last step; once more to leave at once"
+    )
     Effect.runFork(trainer.stop)
     return true
   })
   yield* Stream.runForEach(trainer.run, (event) =>
     Effect.gen(function* () {
       if (event._tag === "Load") loaded = event.loadedBytes
+      if (event._tag === "Checkpoint") saved = true
       if (event._tag === "Done") ({ interrupted, steps: committed } = event)
       yield* folder.take(event)
       report(event)
@@ -70,6 +75,7 @@ const run = Effect.fnUntraced(function* (
     })
   )
   if (interrupted) {
+    if (!saved) return yield* new Stopped({ message: "stopped before the first step; nothing was changed" })
     return yield* new Stopped({
       message: `stopped after step ${committed} of ${steps}. ${out} holds the adapter as of it; the same command with --resume goes on`
     })
@@ -77,6 +83,12 @@ const run = Effect.fnUntraced(function* (
   screen.say(
     `done in   ${duration((performance.now() - began) / 1000)}. Its curves stand in ${folder.reportPath}, each step in ${folder.metricsPath}. Next:`
   )
+  if (input.sweep !== undefined) {
+    screen.say(
+      `  each adapter has a folder of its own in ${out}, as in --adapter ${join(out, sweepOf(input.sweep).values[0]?.[0] ?? "")}`
+    )
+    return
+  }
   const flag = input.full ? `--model ${out}` : `--model ${input.model} --adapter ${out}`
   screen.say(`  graft generate ${flag} --prompt "…"`)
   screen.say(`  graft eval ${flag} --data ${input.evalData[0] ?? input.data[0]}`)

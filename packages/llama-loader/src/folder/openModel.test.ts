@@ -6,6 +6,7 @@ import { after, test } from "node:test"
 import { fileURLToPath } from "node:url"
 import { openSafetensors, writeSafetensors } from "@graft/safetensors"
 import { Effect } from "effect"
+import { contentFingerprint } from "./contentFingerprint.ts"
 import { type OpenedModel, openModel } from "./openModel.ts"
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
@@ -187,4 +188,25 @@ test("damaged files are typed errors", async () => {
   cpSync(join(fixtures, "tiny-bpe"), tokenizer, { recursive: true })
   writeFileSync(join(tokenizer, "tokenizer.json"), '{"model":{}}')
   assert.equal((await fails(tokenizer))._tag, "TokenizerError")
+})
+
+test("a model's content has one name wherever it lies, and one bit of any weight changes it", async () => {
+  const [from, moved] = [join(fixtures, "tiny-bpe"), join(temporary, "moved")]
+  cpSync(from, moved, { recursive: true })
+  const named = (path: string) =>
+    Effect.runPromise(
+      Effect.scoped(Effect.flatMap(openModel(path), (model) => Effect.promise(() => contentFingerprint(model))))
+    )
+  const name = await named(from)
+  assert.match(name, /^[0-9a-f]{32}$/)
+  assert.equal(await named(moved), name)
+  const weights = join(moved, "model.safetensors")
+  const bytes = readFileSync(weights)
+  bytes[bytes.length - 12_345]! ^= 1
+  writeFileSync(weights, bytes)
+  assert.notEqual(await named(moved), name)
+  const gguf = join(temporary, "other-name.gguf")
+  cpSync(join(from, "model.gguf"), gguf)
+  assert.equal(await named(gguf), await named(join(from, "model.gguf")))
+  assert.notEqual(await named(gguf), name, "its weights are others")
 })

@@ -1,6 +1,7 @@
 /** A Llama as the model of a stack. */
 import { type BadOptions, BadStack, decodeOptions, ModelLoader, makePart, WeightCodec, withDefault } from "@graft/core"
 import { Effect, Layer, Schema } from "effect"
+import { contentFingerprint } from "../folder/contentFingerprint.ts"
 import { type OpenError, type OpenedModel, openModel } from "../folder/openModel.ts"
 import { describeLlama, loadLlama } from "./llamaModel.ts"
 
@@ -35,6 +36,7 @@ const make = (model: OpenedModel, options: Options) =>
       part: yield* makePart("llama-loader", codec),
       description,
       codec: codec.codec.name,
+      fingerprint: () => contentFingerprint(model),
       load: (
         queue: Parameters<typeof loadLlama>[1],
         scope: Parameters<typeof loadLlama>[2],

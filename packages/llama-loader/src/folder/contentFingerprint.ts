@@ -1,0 +1,41 @@
+/**
+ * Names a model by its content, whole: the config and every byte of the files that hold its tensors, whatever they are
+ * called and wherever they lie. Read in pieces beside the event loop: a run does it while it loads.
+ */
+import { createHash } from "node:crypto"
+import { open, stat } from "node:fs/promises"
+import type { TensorFile } from "@graft/core"
+import type { LlamaConfig } from "../config/LlamaConfig.ts"
+
+const PIECE = 1 << 20
+
+export const contentFingerprint = async (model: {
+  readonly path: string
+  readonly config: LlamaConfig
+  readonly tensors: TensorFile
+}): Promise<string> => {
+  const { config, tensors } = model
+  const files = new Set(tensors.names.flatMap((name) => tensors.get(name)?.file?.path ?? []))
+  if (files.size === 0 && (await stat(model.path)).isFile()) files.add(model.path)
+  const hashes = await Promise.all([...files].map(hashOf))
+  const hash = createHash("sha256").update(JSON.stringify(config))
+  if (files.size === 0) for (const name of tensors.names) hash.update(name).update(tensors.get(name)?.read() ?? "")
+  // Their order is that of their content, so that other names change nothing.
+  for (const one of hashes.sort()) hash.update(one)
+  return hash.digest("hex").slice(0, 32)
+}
+
+const hashOf = async (path: string): Promise<string> => {
+  const file = await open(path)
+  try {
+    const hash = createHash("sha256")
+    const piece = new Uint8Array(PIECE)
+    for (;;) {
+      const { bytesRead } = await file.read(piece, 0, PIECE)
+      if (bytesRead === 0) return hash.digest("hex")
+      hash.update(piece.subarray(0, bytesRead))
+    }
+  } finally {
+    await file.close()
+  }
+}
