@@ -14,7 +14,7 @@ const KILLS_A_RUN = 20
 /** Milliseconds after the first word at the most: some steps with their saves. */
 const LIFE = 60
 
-const program = fileURLToPath(new URL("./killedRun.ts", import.meta.url))
+const program = fileURLToPath(new URL("../scripts/killedRun.ts", import.meta.url))
 
 /** Runs, or is killed `life` milliseconds after its first word. Answers what was said and whether it came to its end. */
 const runOnce = (folder: string, resume: boolean, life?: number) =>

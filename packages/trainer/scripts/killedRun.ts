@@ -6,8 +6,8 @@ import { NodeServices } from "@effect/platform-node"
 import { AdamW, Dense, Reference, Trainer as TrainerService } from "@graft/core"
 import { ToyAdapter, ToyDataset, ToyLoader, toyLora } from "@graft/testing"
 import { Effect, Layer, Stream } from "effect"
-import { FolderStore } from "./FolderStore.ts"
-import { Trainer } from "./Trainer.ts"
+import { FolderStore } from "../src/FolderStore.ts"
+import { Trainer } from "../src/Trainer.ts"
 
 const [folder = "", steps = "1", resume] = process.argv.slice(2)
 const options = {
