@@ -5,8 +5,8 @@ import type { PeerRow } from "../peers/configurations.ts"
 import { type LayerRow, type Machine, readResults } from "./results.ts"
 
 const path = fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url))
-const ran = ({ processor, isa, cores, runtime, commit, date }: Machine): string =>
-  `${processor}, ${cores} cores, ${isa}; ${runtime}; commit ${commit}; ${date} UTC.`
+const ran = ({ processor, isa, cores, runtime, load, commit, date }: Machine): string =>
+  `${processor}, ${cores} cores, ${isa}; ${runtime}; commit ${commit}; ${date} UTC.${load > 2 * cores ? ` Load average ${load}: others used the machine, so rates say little and ratios something; a run on a quiet machine is still to be made.` : ""}`
 const markdown = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
   [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n")
 const gib = (bytes: number | undefined): string => (bytes === undefined ? "" : (bytes / 2 ** 30).toFixed(2))
@@ -19,13 +19,13 @@ const peers = (): string => {
   const products = results.rows.filter(({ shape }) => shape !== undefined)
   return `## Beside PEFT + bitsandbytes + PyTorch (\`bun run bench:peers\`)
 ${ran(results.machine)} Versions: ${JSON.stringify(
-    results.rows.find(({ versions }) => versions !== undefined)?.versions ?? {}
+    steps.find(({ versions }) => versions !== undefined)?.versions ?? products[0]?.versions ?? {}
   )
     .replaceAll(/[{}"]/g, "")
     .replaceAll(":", " ")
     .replaceAll(",", ", ")}.
 
-QLoRA steps (forward, backward, AdamW): NF4 with double quantisation, rank 16 on all linears. 135m: SmolLM2-135M-Instruct, 4 × 512 tokens; 7b: two layers of Llama-2-7b's shapes with its embedding and head, 1 × 512 tokens. Both sides are processes that stay and take steps in turn; a ratio is the median of the rounds' ratios, the first step being left out. The peers are tuned (glibc's allocator keeps its memory, \`set_float32_matmul_precision("medium")\`) unless the name says installed. Memory is the processes' peak resident size, interpreters included.
+QLoRA steps (forward, backward, AdamW): NF4 with double quantisation, rank 16 on all linears. 135m: SmolLM2-135M-Instruct, 4 × 512 tokens; 7b: two layers of Llama-2-7b's shapes with its embedding and head, 1 × 512 tokens. Both sides are processes that stay and take steps in turn; a ratio is the median of the rounds' ratios, the first step being left out. The peers are tuned (glibc's allocator keeps its memory, \`set_float32_matmul_precision("medium")\`) unless the name says installed. Memory is the processes' peak resident size, interpreters included. The first losses agree where both load the same model; the 7b shapes have random weights, other ones on each side.
 
 ${markdown(
   ["step", "rounds", "tokens/s", "peers' tokens/s", "times as fast", "GiB", "peers' GiB", "a part of", "first losses"],
@@ -54,7 +54,7 @@ ${markdown(
       fixed(flops / r.graftSeconds / 1e9, 0),
       fixed(flops / r.peerSeconds / 1e9, 0),
       `**${fixed(r.ratio)}**`,
-      `${fixed(100 * r.peakShare!, 0)} %`
+      r.peakShare! > 1.02 ? "not measured: the load moved" : `${fixed(100 * r.peakShare!, 0)} %`
     ]
   })
 )}

@@ -1,6 +1,7 @@
 /** Results as files: what was measured, on which processor, at which commit. docs/benchmarks.md is made from them. */
 import { execFileSync } from "node:child_process"
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
+import { loadavg } from "node:os"
 import { fileURLToPath } from "node:url"
 import { loadNative } from "@graft/backend-cpu"
 
@@ -12,6 +13,8 @@ export interface Machine {
   readonly cores: number
   readonly memoryBytes: number
   readonly runtime: string
+  /** Load average at the end: well above the benches' own threads, others were using the machine. */
+  readonly load: number
   readonly commit: string
   readonly date: string
 }
@@ -26,6 +29,7 @@ export const machine = (): Machine => {
     cores,
     memoryBytes,
     runtime: process.versions.bun === undefined ? `Node ${process.versions.node}` : `Bun ${process.versions.bun}`,
+    load: Number((loadavg()[0] ?? 0).toFixed(1)),
     commit: `${git("rev-parse", "--short", "HEAD")}${changed ? " with changes" : ""}`,
     date: new Date().toISOString().slice(0, 16)
   }
