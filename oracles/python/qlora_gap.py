@@ -2,6 +2,7 @@
 ones, from the same start, on the same rows in the same order, in f32.
 
 FOLDER4 is what `graft quantize` made of FOLDER (NF4, double quantization); check_quantized.py shows that bitsandbytes would have written the same.
+bitsandbytes multiplies in the bnb_4bit_compute_dtype of FOLDER4's config.json: quantise a bf16 model with --dtype f32 to compare in f32.
 Prints each run's held-out loss and, for both peers, gap = (loss over 4 bits / loss over unquantised - 1); exit code 1 where the two gaps are more
 than half a percentage point apart.
 
@@ -57,7 +58,7 @@ for name, model in (("unquantised", options.model), ("nf4", options.quantized)):
     before, after = [line["heldOutLoss"] for line in lines if "heldOutLoss" in line]
     loss["peft"][f"{name} before"], loss["peft"][name] = before, after
     device, trained = ["--compute", "f32", "--threads", options.threads], at(f"graft-{name}")
-    run(*graft, "train", "--model", model, "--data", rows, "--out", trained, *shared, "--lora-dropout", "0", "--no-shuffle", *device)
+    run(*graft, "train", "--model", model, "--data", rows, "--out", trained, *shared, "--lora-dropout", "0", "--no-shuffle", "--compute", "f32")
     for title, adapter in ((f"{name} before", start), (name, trained)):
         lines = run(*graft, "eval", "--model", model, "--adapter", adapter, "--data", held_out, "--json", *device)
         loss["graft"][title] = [line["loss"] for line in lines if line.get("event") == "Eval"][0]

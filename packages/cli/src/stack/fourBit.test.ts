@@ -8,6 +8,7 @@ import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
 import {
   type DType,
   denseCodec,
+  MetaQueue,
   narrow,
   oneArena,
   type Queue,
@@ -113,6 +114,22 @@ for (const [device, backend] of backends) {
     }
   }
 }
+test("frozen bytes are to the byte what the format says: 4.127 bits a parameter", () => {
+  for (const [out, inner] of [...shapes, [1536, 576]] as const) {
+    const n = out * inner
+    const queue = new MetaQueue(oneArena("meta"))
+    const bytes = (scales: ScaleFormat) =>
+      fourBitCodec(nf4, scales, 64).encode(
+        sourceOf("w", [out, inner], () => []),
+        new Scope(queue, "weights"),
+        "w"
+      ).bytes
+    const blocks = Math.ceil(n / 64)
+    assert.equal(bytes(plainScales), Math.ceil(n / 2) + 4 * blocks)
+    assert.equal(bytes(doubleQuant), Math.ceil(n / 2) + blocks + 4 * Math.ceil(blocks / 256) + 4)
+  }
+})
+
 test("rows that hold no whole blocks: other scales by the AVX-512 rule, smaller blocks, an error where none fits", async () => {
   const [out, inner] = [3, 96]
   const values = Array.from({ length: out * inner }, (_, i) => (1 + Math.floor(i / 64)) * Math.sin(i))
