@@ -8,7 +8,9 @@ import {
   type MicroBatch,
   type Queue,
   ReferenceQueue,
-  supervisedIn
+  Scope,
+  supervisedIn,
+  uniformNoise
 } from "@graft/core"
 import {
   assertClose,
@@ -45,7 +47,9 @@ const documents = [toyDocument(0), toyDocument(1, 7), toyDocument(2, 12, 4), toy
 for (const [title, given] of [
   ["LoRA with dropout", { adapter: toyLora({ dropout: 0.2 }) }],
   ["full training", { adapter: fullTraining }],
-  ["full training, untied", { adapter: fullTraining, model: { tied: false } }]
+  ["full training, untied", { adapter: fullTraining, model: { tied: false } }],
+  ["LoRA with NEFTune", { neftuneAlpha: 5 }],
+  ["full training with NEFTune", { adapter: fullTraining, neftuneAlpha: 5 }]
 ] as const) {
   test(`${title}: any split into micro-batches, any packing and recomputation give one loss and gradient`, async () => {
     const whole = await gradientsAndLoss(toyRecipe(given), [documents])
@@ -64,6 +68,51 @@ for (const [title, given] of [
     }
   })
 }
+test("NEFTune's noise is uniform in ±alpha / √(L · d) of its own document, of each step another, and of training alone", async () => {
+  const ofLosses = async (neftuneAlpha: number, step = 1) => {
+    const queue = new ReferenceQueue([4 * MiB])
+    const session = loadAtOnce(makeSession(queue, toyRecipe({ neftuneAlpha })))
+    const evaluated: Array<Promise<Float32Array>> = []
+    session.evaluate(documents, (loss) => evaluated.push(queue.read(loss)))
+    const { losses } = await runSteps(queue, session, 1, [documents], step)
+    const [held] = await Promise.all(evaluated)
+    session[Symbol.dispose]()
+    await queue.close()
+    return { trained: losses[0]!, held: held![0]! }
+  }
+  const [off, on, again, next] = [await ofLosses(0), await ofLosses(5), await ofLosses(5), await ofLosses(5, 2)]
+  assert.equal(on.held, off.held, "an evaluation has no noise")
+  assert.equal(again.trained, on.trained)
+  assert.ok(new Set([off.trained, on.trained, next.trained]).size === 3)
+
+  const [lengths, width, alpha] = [[100, 25], 64, 5]
+  const queue = new ReferenceQueue([4 * MiB])
+  const scope = new Scope(queue, "activations")
+  const rows = lengths.flatMap((n, sample) => Array.from({ length: n }, (_, position) => [sample, position]))
+  const tensor = (shape: ReadonlyArray<number>, values: ReadonlyArray<number>, dtype: "f32" | "i32") => {
+    const t = scope.tensor(shape, "t", dtype)
+    queue.upload(t, () => values)
+    return t
+  }
+  const zeros = tensor([rows.length, width], Array<number>(rows.length * width).fill(0), "f32")
+  const keys = tensor([rows.length, 2], rows.flat(), "i32")
+  const sizes = lengths.flatMap((n) => Array<number>(n).fill(alpha / Math.sqrt(n * width)))
+  const out = scope.tensor([rows.length, width], "noise")
+  queue.enqueue(uniformNoise, [out, zeros, keys, tensor([rows.length], sizes, "f32")], { seed: 1, step: 1, site: 9 })
+  const noise = await queue.read(out)
+  let first = 0
+  for (const n of lengths) {
+    const own = [...noise.subarray(first * width, (first + n) * width)]
+    first += n
+    const bound = alpha / Math.sqrt(n * width)
+    const mean = own.reduce((a, b) => a + b, 0) / own.length
+    const variance = own.reduce((a, b) => a + b * b, 0) / own.length
+    assert.ok(own.every((v) => Math.abs(v) <= bound) && Math.max(...own) > 0.98 * bound)
+    assert.ok(Math.abs(mean) < 0.05 * bound && Math.abs(variance / (bound ** 2 / 3) - 1) < 0.05, `${mean} ${variance}`)
+  }
+  scope[Symbol.dispose]()
+  await queue.close()
+})
 test("a loss is the mean over supervised tokens of the whole accumulated batch", async () => {
   const each = await Promise.all(documents.map((d) => gradientsAndLoss(toyRecipe(), [[d]])))
   const { loss } = await gradientsAndLoss(toyRecipe(), [documents.slice(0, 3), documents.slice(3)])
