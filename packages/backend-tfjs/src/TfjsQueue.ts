@@ -52,36 +52,53 @@ export class TfjsQueue extends Queue {
   /** Kernels that ran their slow body on host memory, for want of one in tfjs ops. */
   readonly byReference = new Set<string>()
 
-  constructor(tf: TensorFlow, arenaBytes: ReadonlyArray<number>, limits: Limits) {
+  /** Called after each kernel with the milliseconds that the host was busy with it: for benches. */
+  readonly #timed: ((kernel: string, milliseconds: number) => void) | undefined
+
+  constructor(
+    tf: TensorFlow,
+    arenaBytes: ReadonlyArray<number>,
+    limits: Limits,
+    timed?: (kernel: string, milliseconds: number) => void
+  ) {
     super(arenaBytes, limits)
+    this.#timed = timed
     this.#module = tf
     this.#backend = tf.getBackend()
     this.#tf = deviceOf(tf, this.#backend)
   }
 
   protected submit(command: Command): void {
-    this.#push(() => {
-      if (this.#fault !== undefined) return
-      const fail = (cause: unknown) => {
-        this.#fault = new DeviceFault(command.kernel.name, cause)
-      }
-      try {
-        const body = bodyOf(command.kernel)
-        const missing = command.operands.filter(
-          ({ cell, tensor }, i) =>
-            i >= command.kernel.outputs && tensor.dtype === "i32" && !this.#integers.has(cell) && body !== undefined
-        )
-        if (body !== undefined && missing.length === 0) return this.#runBody(command, body)?.catch(fail)
-        else if (body !== undefined)
-          return this.#fetch(missing)
-            .then(() => this.#runBody(command, body))
-            .catch(fail)
-        else return this.#runReference(command).catch(fail)
-      } catch (cause) {
-        fail(cause)
-      }
-      return
-    })
+    this.#push(() => (this.#fault === undefined ? this.#run(command) : undefined))
+  }
+  /** A promise where the event loop has turns, or the device must be waited for. What fails sticks to the queue. */
+  #run(command: Command): Promise<void> | undefined {
+    const { name } = command.kernel
+    const began = performance.now()
+    const done = (): undefined => {
+      this.#timed?.(name, performance.now() - began)
+    }
+    const fail = (cause: unknown): undefined => {
+      this.#fault = new DeviceFault(name, cause)
+    }
+    try {
+      const waiting = this.#start(command)
+      if (waiting !== undefined) return waiting.then(done, fail)
+      return done()
+    } catch (cause) {
+      return fail(cause)
+    }
+  }
+  #start(command: Command): Promise<void> | undefined {
+    const { kernel, operands } = command
+    const body = bodyOf(kernel)
+    if (body === undefined) return this.#runReference(command)
+    const missing = operands.filter(
+      ({ cell, tensor }, i) => i >= kernel.outputs && tensor.dtype === "i32" && !this.#integers.has(cell)
+    )
+    return missing.length === 0
+      ? this.#runBody(command, body)
+      : this.#fetch(missing).then(() => this.#runBody(command, body))
   }
   /** At once, or in parts with turns of the event loop between them. */
   #runBody(command: Command, body: Body): Promise<void> | undefined {
