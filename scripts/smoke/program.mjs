@@ -53,7 +53,14 @@ const backend = existsSync(nativePath()) ? "cpu" : "reference"
 const flags = ["--model", model, "--data", data, "--out", out, "--backend", backend, "--compute", "f32"]
 const code = await runGraft(["train", ...flags, "--steps", "3", "--batch-size", "4", "--learning-rate", "1e-2"])
 assert.equal(code, 0)
-const wanted = ["adapter_config.json", "adapter_model.safetensors", "metrics.jsonl", "recipe.yaml", "report.html", "state"]
+const wanted = [
+  "adapter_config.json",
+  "adapter_model.safetensors",
+  "metrics.jsonl",
+  "recipe.yaml",
+  "report.html",
+  "state"
+]
 assert.deepEqual(readdirSync(out).sort(), wanted)
 const losses = readFileSync(join(out, "metrics.jsonl"), "utf8")
   .trim()

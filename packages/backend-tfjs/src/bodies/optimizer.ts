@@ -1,4 +1,4 @@
-/** sumSquares, clipControl, adamW and DoRA's norm, in the order in which core's bodies round. */
+/** sumSquares, clipControl, stepGuard, adamW and DoRA's norm, in the order in which core's bodies round. */
 import { type Body, positiveSum, product, scalar, sizeOf } from "../Call.ts"
 
 const sumSquares: Body = (call) => {
@@ -28,6 +28,47 @@ const clipControl: Body = (call) => {
   const factor = tf.where(usable, tf.div(clip, tokens), number(0))
   const steps = tf.add(tf.slice(call.at(0, [4]), [2], [1]), both)
   return [tf.concat([factor, both, steps, norm], 0)]
+}
+
+/** Steps whose losses the mean remembers, and those it needs before it judges: core's. */
+const [MEMORY, LEARNING] = [20, 10]
+/** Like clipControl, on the device. Truth is 1 and falsehood 0. */
+const stepGuard: Body = (call) => {
+  const { tf } = call
+  const [spike, halts] = [call.number("spike"), call.flag("halts")]
+  const number = (value: number) => tf.fill([1], value, "float32")
+  const of = (operand: number, size: number, i: number) =>
+    size === 1 ? call.at(operand, [1]) : tf.slice(call.at(operand, [size]), [i], [1])
+  const above = (a: ReturnType<typeof number>, b: ReturnType<typeof number>) => tf.cast(tf.greater(a, b), "float32")
+  const not = (a: ReturnType<typeof number>) => tf.sub(number(1), a)
+  const [factor, finite, steps, norm] = [of(0, 4, 0), of(0, 4, 1), of(0, 4, 2), of(0, 4, 3)]
+  const [memory, seen, halted] = [of(1, 3, 0), of(1, 3, 1), of(2, 1, 0)]
+  const mean = tf.div(of(3, 1, 0), of(4, 1, 0))
+  const judges = spike > 0 ? above(seen, number(LEARNING - 0.5)) : number(0)
+  const limit = tf.mul(judges, tf.mul(memory, number(spike)))
+  const spikes = tf.mul(above(limit, number(0)), above(mean, limit))
+  const bad = tf.maximum(spikes, not(tf.cast(tf.isFinite(mean), "float32")))
+  const applied = not(tf.cast(tf.equal(finite, number(0)), "float32"))
+  const good = tf.mul(tf.mul(applied, tf.cast(tf.equal(halted, number(0)), "float32")), not(bad))
+  const isGood = tf.equal(good, number(1))
+  const seenNow = tf.add(seen, good)
+  const nearer = tf.add(
+    memory,
+    tf.div(tf.sub(mean, memory), tf.maximum(number(1), tf.minimum(number(MEMORY), seenNow)))
+  )
+  return [
+    tf.concat(
+      [
+        tf.where(isGood, factor, number(0)),
+        tf.where(isGood, finite, number(0)),
+        tf.sub(steps, tf.mul(applied, not(good))),
+        norm
+      ],
+      0
+    ),
+    tf.concat([tf.where(isGood, nearer, memory), seenNow, limit], 0),
+    halts ? tf.maximum(halted, tf.mul(bad, not(good))) : halted
+  ]
 }
 
 const adamW: Body = (call) => {
@@ -70,4 +111,4 @@ const doraNorm: Body = (call) => {
   return [tf.sqrt(tf.maximum(squares, number(0)))]
 }
 
-export const optimizerBodies: Readonly<Record<string, Body>> = { sumSquares, clipControl, adamW, doraNorm }
+export const optimizerBodies: Readonly<Record<string, Body>> = { sumSquares, clipControl, stepGuard, adamW, doraNorm }
