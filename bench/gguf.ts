@@ -15,17 +15,28 @@ const ROUNDS = 7
 const [out, inner] = [4096, 4096]
 const asked = process.argv.slice(2).filter((name) => blockFormats.has(name))
 const formats = asked.length > 0 ? asked : ["Q4_0", "Q8_0", "Q4_K", "Q6_K"]
-const peak = (threads: number): number => native.peak(`f32.${info.isa.replace("bf16", "")}`, threads, 80)
+/** Seconds of processor time that this process has used: what others do on the machine does not count. */
+const used = (): number => {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+const onePeak = (threads: number): number => {
+  const [at, before] = [performance.now(), used()]
+  const rate = native.peak(`f32.${info.isa.replace("bf16", "")}`, threads, 80)
+  return (rate * (performance.now() - at)) / 1000 / (used() - before)
+}
+/** Operations a second of one thread's processor time: the middle one of seven measurements. */
+const peakOf = (threads: number): number => Array.from({ length: 7 }, () => onePeak(threads)).sort((a, b) => a - b)[3]!
 
 const seconds = async (queue: CpuQueue, body: () => void): Promise<number> => {
   body()
   await queue.idle()
   let best = Number.POSITIVE_INFINITY
   for (let round = 0; round < ROUNDS; round++) {
-    const at = performance.now()
+    const before = used()
     body()
     await queue.idle()
-    best = Math.min(best, (performance.now() - at) / 1000)
+    best = Math.min(best, used() - before)
   }
   return best
 }
@@ -33,10 +44,8 @@ const seconds = async (queue: CpuQueue, body: () => void): Promise<number> => {
 console.log(`${info.model}, ${info.isa}, ${info.cores} cores; W [${out}, ${inner}]`)
 for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
   const queue = new CpuQueue(native, [2 ** 28], cpuLimits(info, threads), { threads, isa: info.isa })
-  const { read } = native.bandwidth(threads, 100)
-  console.log(
-    `${threads} threads: memory ${(read / 1e9).toFixed(1)} GB/s read, peak ${(peak(threads) / 1e9).toFixed(0)} GFLOP/s`
-  )
+  const peak = peakOf(threads)
+  console.log(`${threads} threads: peak ${(peak / 1e9).toFixed(0)} GFLOP/s`)
   for (const format of formats) {
     using scope = new Scope(queue, "weights")
     // One row of blocks, over and over.
@@ -58,14 +67,12 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
         ["y = xWᵀ", () => weight.apply(y, x)],
         ["dx = dyW", () => weight.applyTransposed(x, y)]
       ] as const) {
-        const before = peak(threads)
         const time = await seconds(queue, body)
-        const top = Math.max(before, peak(threads))
         const rate = (2 * tokens * out * inner) / time
         const figures =
           tokens === 1
-            ? `${(weight.bytes / time / 1e9).toFixed(1)} GB/s, ${((100 * weight.bytes) / time / read).toFixed(0)} % of reading, ${(time * 1e3).toFixed(2)} ms`
-            : `${(rate / 1e9).toFixed(0)} GFLOP/s, ${((100 * rate) / top).toFixed(0)} % of peak`
+            ? `${(weight.bytes / time / 1e9).toFixed(1)} GB/s, ${(time * 1e3).toFixed(2)} ms`
+            : `${(rate / 1e9).toFixed(0)} GFLOP/s, ${((100 * rate) / peak).toFixed(0)} % of peak`
         console.log(`  ${format.padEnd(6)} ${direction}, ${String(tokens).padStart(3)} tokens: ${figures}`)
       }
     }
