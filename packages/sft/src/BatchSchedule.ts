@@ -13,6 +13,7 @@
  * any step still has units of all lengths over time (transformers' LengthGroupedSampler, with whole micro-batches moved).
  */
 import { permutation } from "./permutation.ts"
+import { range } from "./range.ts"
 
 export interface ScheduleOptions {
   readonly batchSize: number
@@ -32,7 +33,7 @@ export interface Units {
 }
 export const unitsOfRows = (rows: Int32Array): Units => ({
   rows,
-  starts: Int32Array.from({ length: rows.length + 1 }, (_, i) => i)
+  starts: range(0, rows.length + 1)
 })
 
 export interface BatchSchedule {
@@ -110,7 +111,7 @@ export const batchSchedule = (
 
 /** The units of an epoch in the data's order. Their number is the same in each epoch. */
 const epochUnits = ({ starts, sources }: Units, seed: number, epoch: number): Int32Array => {
-  const all = Int32Array.from({ length: starts.length - 1 }, (_, unit) => unit)
+  const all = range(0, starts.length - 1)
   if (sources === undefined) return all
   const parts: Array<Int32Array> = []
   let first = 0

@@ -61,7 +61,7 @@ export const SftOptions = Schema.Struct({
   /** Findings that are errors (`end-never-learnt`, …) and are to be no more than a report. */
   allow: withDefault(Schema.Array(Schema.Literals(findingCodes)), []),
   /** Tokens beyond these bytes lie in a temporary file. */
-  memoryBytes: withDefault(NonNegativeInt, 256 * 1024 * 1024)
+  memoryBytes: withDefault(NonNegativeInt, 64 * 1024 * 1024)
 }).check(
   Schema.makeFilter(({ responsePart, questionPart }) =>
     questionPart !== undefined && responsePart === undefined

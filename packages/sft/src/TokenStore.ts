@@ -32,7 +32,7 @@ export class TokenStore {
   #words = 0
   #spill: { readonly fd: number; readonly path: string; readonly unlinked: boolean } | undefined
 
-  constructor(options: TokenStoreOptions = { memoryBytes: 256 * 1024 * 1024 }) {
+  constructor(options: TokenStoreOptions = { memoryBytes: 64 * 1024 * 1024 }) {
     this.#options = options
   }
   get rows(): number {
@@ -77,17 +77,23 @@ export class TokenStore {
   }
   wordsOf(row: number): Int32Array {
     const words = new Int32Array(this.tokensOf(row))
-    const start = this.#offsets.at(row)
-    for (let done = 0; done < words.length; ) {
-      const index = Math.floor((start + done) / chunkWords)
-      const at = (start + done) % chunkWords
-      const part = words.subarray(done, done + chunkWords - at)
-      const chunk = this.#chunks[index]
-      if (chunk !== undefined) part.set(chunk.subarray(at, at + part.length))
-      else this.#read(part, index * chunkBytes + at * 4)
-      done += part.length
-    }
+    this.copyWords(words, 0, row)
     return words
+  }
+  /** Puts the words of a row into a list from a place on. */
+  copyWords(into: Int32Array, at: number, row: number): void {
+    const start = this.#offsets.at(row)
+    const length = this.tokensOf(row)
+    for (let done = 0; done < length; ) {
+      const index = Math.floor((start + done) / chunkWords)
+      const from = (start + done) % chunkWords
+      const count = Math.min(length - done, chunkWords - from)
+      const chunk = this.#chunks[index]
+      if (chunk === undefined) this.#read(into.subarray(at + done, at + done + count), index * chunkBytes + from * 4)
+      // Rows are short: a loop costs less than the two views that a copy would need.
+      else for (let i = 0; i < count; i++) into[at + done + i] = chunk[from + i]!
+      done += count
+    }
   }
   document(row: number): Document {
     const ids = this.wordsOf(row)

@@ -7,7 +7,7 @@ import type { Units } from "./BatchSchedule.ts"
 
 /** Packs of at most `capacity` tokens; a row that is longer is a pack of its own. `tokensOf` gives a row's length. */
 export const packRows = (rows: Int32Array, capacity: number, tokensOf: (row: number) => number): Units => {
-  const byLength = Int32Array.from(rows.keys()).sort((a, b) => tokensOf(rows[b]!) - tokensOf(rows[a]!) || a - b)
+  const byLength = longestFirst(rows, tokensOf)
   const packOf = new Int32Array(rows.length)
   const open: Array<Array<number>> = Array.from({ length: capacity + 1 }, () => []) // packs by the tokens still free
   const free = new FreeRooms(capacity)
@@ -25,6 +25,18 @@ export const packRows = (rows: Int32Array, capacity: number, tokensOf: (row: num
     }
   }
   return grouped(rows, packOf, packs)
+}
+
+/** Places in `rows`, by falling length, as they stand among equals: a counting sort, which takes no more than its result. */
+const longestFirst = (rows: Int32Array, tokensOf: (row: number) => number): Int32Array => {
+  let longest = 0
+  for (const row of rows) longest = Math.max(longest, tokensOf(row))
+  const next = new Int32Array(longest + 2) // next[longest - tokens]: where the next row of that length goes
+  for (const row of rows) next[longest - tokensOf(row) + 1]!++
+  for (let i = 1; i < next.length; i++) next[i]! += next[i - 1]!
+  const places = new Int32Array(rows.length)
+  for (let i = 0; i < rows.length; i++) places[next[longest - tokensOf(rows[i]!)]!++] = i
+  return places
 }
 
 /** The set of free rooms that occur, as a tree of counts: the least one that suffices is found in log(capacity) steps. */

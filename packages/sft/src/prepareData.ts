@@ -13,6 +13,7 @@ import type { MicroBatch } from "./Document.ts"
 import { rowEncoder } from "./encodeRow.ts"
 import type { Place } from "./Place.ts"
 import { packRows } from "./packRows.ts"
+import { range } from "./range.ts"
 import { type ReadData, readData } from "./readData.ts"
 import { decodeColumns, decodeSftOptions, type SftOptions } from "./SftOptions.ts"
 import { splitRows } from "./splitRows.ts"
@@ -112,10 +113,7 @@ const prepared = (read: ReadData, options: SftOptions, maxLength: number): Prepa
     (row) => store.tokensOf(row)
   )
 
-  const heldOut = Int32Array.from([
-    ...split.evaluation,
-    ...Int32Array.from({ length: store.rows - evaluationFrom }, (_, i) => evaluationFrom + i)
-  ])
+  const heldOut = Int32Array.from([...split.evaluation, ...range(evaluationFrom, store.rows)])
   const evaluation = batchSchedule(units(heldOut), {
     ...options,
     shuffle: false,
@@ -187,10 +185,21 @@ const fingerprintOf = ({ store, ends, evaluationFrom }: ReadData, options: SftOp
   const mixed = weights.some((weight) => weight !== 1) ? { weights, ends } : {}
   const more = { ...(packing ? { maxLength } : {}), ...(groupByLength ? { groupByLength } : {}) }
   hash.update(JSON.stringify({ ...deciding, ...mixed, ...more }))
+  // Length and words of each row, by the mebibyte: a million small updates would leave a gigabyte of litter.
+  let words = new Int32Array(2 ** 18)
+  let filled = 0
   for (let row = 0; row < store.rows; row++) {
-    const words = store.wordsOf(row)
-    hash.update(Int32Array.of(words.length)).update(words)
+    const length = store.tokensOf(row)
+    if (filled + 1 + length > words.length) {
+      hash.update(words.subarray(0, filled))
+      filled = 0
+      if (1 + length > words.length) words = new Int32Array(1 + length)
+    }
+    words[filled] = length
+    store.copyWords(words, filled + 1, row)
+    filled += 1 + length
   }
+  hash.update(words.subarray(0, filled))
   return hash.digest("hex")
 }
 

@@ -94,6 +94,7 @@ export const byteLevelEncoder = (json: unknown): Encode | undefined => {
   if (merges === undefined) return undefined
 
   const utf8 = new TextEncoder()
+  const fromUtf8 = new TextDecoder("utf-8", { ignoreBOM: true })
   const mergeWord = (word: string): number | ReadonlyArray<number> => {
     const bytes = utf8.encode(word)
     const whole =
@@ -106,9 +107,11 @@ export const byteLevelEncoder = (json: unknown): Encode | undefined => {
     let ids = remembered.get(word)
     if (ids === undefined) {
       ids = mergeWord(word)
-      if (word.length <= LONGEST) {
+      // A word is a part of its text, and would keep all of that in memory: a copy stands for itself.
+      const copy = word.length <= LONGEST ? fromUtf8.decode(utf8.encode(word)) : ""
+      if (copy === word) {
         if (remembered.size >= REMEMBERED) remembered.clear()
-        remembered.set(word, ids)
+        remembered.set(copy, ids)
       }
     }
     if (typeof ids === "number") into.push(ids)
