@@ -7,7 +7,9 @@ import { positiveInt } from "./numbers.ts"
 export const model = Flag.String("model").pipe(
   Flag.withAlias("m"),
   Flag.withMetavar("PATH"),
-  Flag.withDescription("a Hugging Face folder (config.json, *.safetensors) or a .gguf file")
+  Flag.withDescription(
+    "a Hugging Face folder (config.json, *.safetensors), a .gguf file, or a model of the Hub: org/name[@revision][:file.gguf]"
+  )
 )
 export const adapter = maybe(
   Flag.String("adapter").pipe(

@@ -4,7 +4,7 @@
  */
 import type { Profile } from "@graft/backend-cpu"
 import { Backend, type Dataset } from "@graft/core"
-import { type OpenedModel, openModel } from "@graft/llama-loader"
+import type { OpenedModel } from "@graft/llama-loader"
 import { type ChatTemplate, type DataReport, prepareData, Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer } from "effect"
@@ -15,6 +15,7 @@ import { adapterLayer } from "./adapterLayer.ts"
 import { backendLayer } from "./backendLayer.ts"
 import { blankRows } from "./blankRows.ts"
 import { openForPlan } from "./openForPlan.ts"
+import { openNamed } from "./openNamed.ts"
 import { optimizerLayer } from "./optimizerLayer.ts"
 import { rowOptions } from "./rowOptions.ts"
 import { samplingLayer } from "./samplingLayer.ts"
@@ -24,7 +25,7 @@ import { computeOf, loaderLayer } from "./weightStorage.ts"
 
 /** `store`: where the run is kept; a plan has none. `profile` is told of what the device runs. */
 export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string, profile?: Profile) {
-  const model = yield* openModel(input.model)
+  const model = yield* openNamed(input.model)
   return yield* stackOf(input, model, rowsOf(input, model), store, profile)
 })
 

@@ -1,7 +1,7 @@
 /** `graft chat`: a conversation at the terminal. */
 import { createInterface } from "node:readline/promises"
 import { DeviceError } from "@graft/core"
-import { type OpenedModel, openModel, StreamDecoder } from "@graft/llama-loader"
+import { type OpenedModel, StreamDecoder } from "@graft/llama-loader"
 import type { ChatTemplate } from "@graft/sft"
 import { Effect, Stream } from "effect"
 import type { ChatInput } from "../flags/generateFlags.ts"
@@ -9,13 +9,14 @@ import { InvalidInput } from "../problems.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
 import { makeDialogue, planDialogue } from "../stack/dialogue.ts"
+import { openNamed } from "../stack/openNamed.ts"
 import { type ChatMessages, encodeChat, requireTemplate, requireTokenizer } from "../stack/promptOf.ts"
 
 /** Tokens of a conversation, where the model has more positions: keys and values take memory for each. */
 const LONGEST = 4096
 
 export const chat = Effect.fnUntraced(function* (input: ChatInput) {
-  const model = yield* openModel(input.model)
+  const model = yield* openNamed(input.model)
   const tokenizer = yield* requireTokenizer(model)
   const template = yield* requireTemplate(model, input)
   yield* Effect.provide(

@@ -1,17 +1,17 @@
 /** `graft data preview`: rows as the trainer sees them, and what was found in all of them. No weight is read. */
-import { openModel } from "@graft/llama-loader"
 import { drawRows, findingCodes, type PreparedData, prepareData, previewRow, showPreview } from "@graft/sft"
 import { Effect } from "effect"
 import type { DataPreviewInput } from "../flags/dataPreviewFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { showData, showModel } from "../show/findings.ts"
 import { makeScreen } from "../show/Screen.ts"
+import { openNamed } from "../stack/openNamed.ts"
 import { rowOptions } from "../stack/rowOptions.ts"
 import { dataModelOf, templateOf } from "../stack/textOfModel.ts"
 
 export const dataPreview = Effect.fnUntraced(function* (input: DataPreviewInput) {
   const screen = makeScreen(input.json)
-  const model = yield* openModel(input.model)
+  const model = yield* openNamed(input.model)
   showModel(screen, model)
   const text = dataModelOf(model, yield* templateOf(model, input))
   const data = yield* prepareData({ ...rowOptions(input), allow: findingCodes, shuffle: false }, text)

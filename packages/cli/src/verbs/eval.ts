@@ -1,5 +1,4 @@
 /** `graft eval`: how well a model predicts rows. */
-import { openModel } from "@graft/llama-loader"
 import { findingCodes, type PreparedData, prepareData } from "@graft/sft"
 import { Effect } from "effect"
 import type { EvalInput } from "../flags/evalFlags.ts"
@@ -7,13 +6,14 @@ import { showData, showModel } from "../show/findings.ts"
 import { duration, whole } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { assemblyLayer } from "../stack/assembly.ts"
+import { openNamed } from "../stack/openNamed.ts"
 import { rowOptions } from "../stack/rowOptions.ts"
 import { scoreBatches } from "../stack/scoreBatches.ts"
 import { dataModelOf, templateOf } from "../stack/textOfModel.ts"
 
 export const evaluate = Effect.fnUntraced(function* (input: EvalInput) {
   const screen = makeScreen(input.json)
-  const model = yield* openModel(input.model)
+  const model = yield* openNamed(input.model)
   showModel(screen, model)
   const data = yield* prepareData(
     {

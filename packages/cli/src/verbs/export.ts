@@ -2,7 +2,6 @@
 import { mkdir, readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { writeGguf } from "@graft/gguf"
-import { openModel } from "@graft/llama-loader"
 import { readAdapter } from "@graft/lora"
 import { fileError, replaceFile } from "@graft/safetensors"
 import { Effect } from "effect"
@@ -11,10 +10,11 @@ import { bytes } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { architectureOf } from "../stack/architectureOf.ts"
 import { ggufAdapter } from "../stack/ggufAdapter.ts"
+import { openNamed } from "../stack/openNamed.ts"
 
 export const exportAdapter = Effect.fnUntraced(function* ({ adapter, model: path, format, out, json }: ExportInput) {
   const screen = makeScreen(json)
-  const model = yield* openModel(path)
+  const model = yield* openNamed(path)
   const folder = yield* readAdapter(adapter)
   // Whatever is written, the adapter must fit the model.
   const gguf = format === "gguf" ? yield* ggufAdapter(folder, adapter, model, yield* architectureOf(path)) : undefined

@@ -1,12 +1,6 @@
 /** `graft generate`: text from a prompt, shown as it is made. */
 import { DeviceError } from "@graft/core"
-import {
-  generate as continueFrom,
-  type OpenedModel,
-  openModel,
-  planGeneration,
-  StreamDecoder
-} from "@graft/llama-loader"
+import { generate as continueFrom, type OpenedModel, planGeneration, StreamDecoder } from "@graft/llama-loader"
 import { Effect, Stream } from "effect"
 import type { GenerateInput } from "../flags/generateFlags.ts"
 import { InvalidInput } from "../problems.ts"
@@ -14,10 +8,11 @@ import { rate } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { styled } from "../show/styled.ts"
 import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
+import { openNamed } from "../stack/openNamed.ts"
 import { promptOf } from "../stack/promptOf.ts"
 
 export const generate = Effect.fnUntraced(function* (input: GenerateInput) {
-  const model = yield* openModel(input.model)
+  const model = yield* openNamed(input.model)
   const prompt = yield* promptOf(input, model)
   const { maxPositions } = model.config
   if (prompt.length >= maxPositions) {

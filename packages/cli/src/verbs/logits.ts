@@ -1,7 +1,6 @@
 /** `graft logits`: token ids in safetensors to logits in safetensors, a few rows in memory at a time. */
 import { dirname } from "node:path"
 import { DeviceError, type MicroBatch } from "@graft/core"
-import { openModel } from "@graft/llama-loader"
 import {
   FileError,
   fromThrowing,
@@ -17,6 +16,7 @@ import { bytes, duration, whole } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
 import { forwardPass, planForward, rowsAtOnce } from "../stack/forwardPass.ts"
+import { openNamed } from "../stack/openNamed.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
 
 interface Ids {
@@ -27,7 +27,7 @@ interface Ids {
 
 export const logits = Effect.fnUntraced(function* (input: LogitsInput) {
   yield* requireWritable(dirname(input.out))
-  const model = yield* openModel(input.model)
+  const model = yield* openNamed(input.model)
   const ids = yield* readIds(input.ids, model.config.vocabularySize, model.config.maxPositions)
   yield* Effect.provide(write(input, ids), assemblyLayer(input, model))
 }, Effect.scoped)

@@ -1,6 +1,6 @@
 /** `graft quantize`: a checkpoint in 4 bits, a report of what they cost, or both. */
 import { doubleQuant } from "@graft/double-quant"
-import { type OpenedModel, openModel } from "@graft/llama-loader"
+import type { OpenedModel } from "@graft/llama-loader"
 import {
   type BlockSize,
   type CheckpointEvent,
@@ -20,6 +20,7 @@ import { lossTable, summaryOf, weightTable } from "../show/quantizationTables.ts
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { backendLayer } from "../stack/backendLayer.ts"
 import { checkpointSource } from "../stack/checkpointSource.ts"
+import { openNamed } from "../stack/openNamed.ts"
 import { errorsOfWeights, lossesOfModel } from "../stack/quantizationReport.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
 import { textWindows } from "../stack/textWindows.ts"
@@ -35,7 +36,7 @@ export const quantize = Effect.fnUntraced(function* (input: QuantizeInput) {
   if (maxLength !== undefined && text === undefined) return yield* invalid("--max-length has no effect without --text")
   if (out !== undefined) yield* requireWritable(out)
   const blockSize = yield* blockSizeOfFlag(input.blockSize)
-  const model = yield* openModel(input.model)
+  const model = yield* openNamed(input.model)
   const source = yield* checkpointSource(model, yield* skippedOf(model, input.skip))
   const windows = text === undefined ? undefined : yield* textWindows(model, text, maxLength)
   showModel(screen, model)

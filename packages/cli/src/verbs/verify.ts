@@ -8,7 +8,7 @@ import { availableParallelism, tmpdir } from "node:os"
 import { join } from "node:path"
 import { DeviceError, type MicroBatch } from "@graft/core"
 import { writeGguf } from "@graft/gguf"
-import { type OpenedModel, openModel } from "@graft/llama-loader"
+import type { OpenedModel } from "@graft/llama-loader"
 import { readAdapter } from "@graft/lora"
 import { fileError } from "@graft/safetensors"
 import { Effect } from "effect"
@@ -23,6 +23,7 @@ import { type Difference, differenceOf, probabilitiesOf } from "../stack/diverge
 import { forwardPass, planForward, rowsAtOnce } from "../stack/forwardPass.ts"
 import { ggufAdapter } from "../stack/ggufAdapter.ts"
 import { type Judge, llamaCpp } from "../stack/llamaCpp.ts"
+import { openNamed } from "../stack/openNamed.ts"
 import { verificationText } from "./verificationText.ts"
 
 /**
@@ -36,7 +37,7 @@ export const verify = Effect.fnUntraced(function* (input: VerifyInput) {
   const { model: path, adapter: folder } = input
   if (!path.endsWith(".gguf"))
     return yield* new InvalidInput({ message: `${path} is no .gguf, and llama.cpp opens nothing else; name the GGUF` })
-  const model = yield* openModel(path)
+  const model = yield* openNamed(path)
   const adapter = yield* readAdapter(folder)
   const gguf = yield* ggufAdapter(adapter, folder, model, yield* architectureOf(path))
   const ids = yield* tokensOf(model, input)
