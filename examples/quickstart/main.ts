@@ -17,7 +17,7 @@ const native = existsSync(nativePath())
 const backend = native ? [] : ["--backend", "reference"]
 const [steps, rows] = native ? [110, 8] : [12, 4]
 const out = process.argv[2] ?? "graft-quickstart"
-const prompts = ["What is a dog?", "What is a ship?", "What is a song?"]
+const prompts = ["What is a ship?", "What is a philosopher?", "What is a river?"]
 
 const shown = (args: ReadonlyArray<string>): string => args.map((a) => (/[\s?]/.test(a) ? `"${a}"` : a)).join(" ")
 const heading = (args: ReadonlyArray<string>): void => console.log(`\n$ graft ${shown(args)}`)
@@ -62,8 +62,10 @@ call(
       "--steps",
       String(steps),
       "--learning-rate",
-      "4e-3"
+      "2e-3"
     ],
+    // 1 MiB is less than the state of these adapters: it pages.
+    ["--optimizer", "paged-adamw-32bit", "--optimizer-memory", "1MiB"],
     ["--schedule", "linear", "--warmup", "5", "--out", out, ...backend]
   )
 )

@@ -1,6 +1,6 @@
 /**
  * Pre-trains the embedded model of the quickstart from nothing, with Graft: all weights of a small Llama on the texts that
- * make_text.py wrote. usage: bun pretrain.ts TEXTS OUT [STEPS [RATE [SEED]]]
+ * make_text.py wrote. usage: bun pretrain.ts TEXTS OUT [STEPS [RATE [SEED [ROWS]]]]
  * It goes on from OUT's checkpoint if there is one. A second cycle over other rows: put the first one's model.safetensors into
  * OUT/start and give a smaller rate and another seed.
  */
@@ -15,7 +15,7 @@ import { Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer, Stream } from "effect"
 
-const [texts = "texts", out = "model", steps = "1600", rate = "4e-3", seed = "0"] = process.argv.slice(2)
+const [texts = "texts", out = "model", steps = "1600", rate = "4e-3", seed = "0", rows = "pretrain.jsonl"] = process.argv.slice(2)
 const start = join(out, "start")
 const config = {
   architectures: ["LlamaForCausalLM"],
@@ -52,7 +52,7 @@ const program = Effect.gen(function* () {
     bytes: new Uint8Array(readFileSync(join(start, name)))
   }))
   const data = {
-    data: join(texts, "pretrain.jsonl"),
+    data: join(texts, rows),
     evaluationFraction: 0.002,
     batchSize: 96,
     maxLength: 128,
