@@ -15,7 +15,8 @@ import { Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer, Stream } from "effect"
 
-const [texts = "texts", out = "model", steps = "1600", rate = "4e-3", seed = "0", rows = "pretrain.jsonl"] = process.argv.slice(2)
+const [texts = "texts", out = "model", steps = "1600", rate = "4e-3", seed = "0", rows = "pretrain.jsonl"] =
+  process.argv.slice(2)
 const start = join(out, "start")
 const config = {
   architectures: ["LlamaForCausalLM"],
