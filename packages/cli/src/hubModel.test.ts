@@ -29,8 +29,7 @@ test(
     })
     const generate = (model: string, variables: Readonly<Record<string, string>> = {}) => {
       const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(folder, "hf"), HF_TOKEN: "", ...variables }
-      return start(["generate", "--model", model, "--ids", "5,6", "-n", "1", "--backend", "reference"], { env })
-        .outcome
+      return start(["generate", "--model", model, "--ids", "5,6", "-n", "1", "--backend", "reference"], { env }).outcome
     }
     hub.breakAfter(10_000, 5_000)
     const first = await generate("org/tiny")
