@@ -1,7 +1,7 @@
 /**
  * Frozen weights in ggml's blocks: y = xWᵀ and dx = dyW of 512 tokens as a share of the register-only multiply-add peak of the
  * same seconds, and products of one token as bytes of W a second beside the read bandwidth. W [4096, 4096], f32. Best of the
- * rounds. `bun run bench gguf -- Q4_K …` takes these formats only.
+ * rounds. `bun run bench gguf --Q5_K …` takes these formats only.
  */
 import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
 import { fill, Scope } from "@graft/core"
@@ -13,7 +13,7 @@ const native = loadNative()
 const info = native.info()
 const ROUNDS = 7
 const [out, inner] = [4096, 4096]
-const asked = process.argv.slice(2).filter((name) => blockFormats.has(name))
+const asked = [...blockFormats.keys()].filter((name) => process.argv.includes(`--${name}`))
 const formats = asked.length > 0 ? asked : ["Q4_0", "Q8_0", "Q4_K", "Q6_K"]
 /** Seconds of processor time that this process has used: what others do on the machine does not count. */
 const used = (): number => {
