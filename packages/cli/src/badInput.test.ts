@@ -108,16 +108,23 @@ test("flags that contradict each other or the adapter they start from", TIMEOUT,
   await refuses(/tiny-lora-rslora: --alpha asks for 3, and the adapter has \d+/, ...start, "--alpha", "3")
 })
 
-test("a loss that is no number ends the run, names the rows, and keeps what stood there", TIMEOUT, async () => {
-  const out = join(folder, "diverged")
-  const train = ["train", "--model", model, "--data", rows, "--out", out, "--backend", "reference", "--batch-size", "2"]
-  await graftOk(...train, "--steps", "1")
-  const before = readFileSync(join(out, "adapter_model.safetensors"))
-  const { code, stderr } = await graft(...train, "--steps", "4", "--learning-rate", "1e38")
-  assert.equal(code, 1)
-  assert.match(stderr, /step \d: loss .*rows\.jsonl line \d.*update was not applied. Lower the learning rate/)
-  assert.deepEqual(readFileSync(join(out, "adapter_model.safetensors")), before)
-})
+test(
+  "a loss that is no number ends the run, names the rows, and leaves the adapter as of the step before",
+  TIMEOUT,
+  async () => {
+    const train = ["train", "--model", model, "--data", rows, "--backend", "reference", "--batch-size", "2"]
+    const [out, good] = [join(folder, "diverged"), join(folder, "one-step")]
+    const { code, stderr } = await graft(...train, "--out", out, "--steps", "4", "--learning-rate", "1e38")
+    assert.equal(code, 1)
+    assert.match(
+      stderr,
+      /step 2: loss .*rows\.jsonl line \d.*update was not applied; .*diverged holds the adapter as of step 1\. Lower/
+    )
+    await graftOk(...train, "--out", good, "--steps", "1", "--learning-rate", "1e38")
+    const adapterOf = (run: string) => readFileSync(join(run, "adapter_model.safetensors"))
+    assert.deepEqual(adapterOf(out), adapterOf(good))
+  }
+)
 
 test("with --json the error is an object on standard error", TIMEOUT, async () => {
   const parse = await graft("plan", "--model", model, "--data", rows, "--rnk", "3", "--json")
@@ -164,7 +171,10 @@ test("a full disk: the adapter that stood there stays, and nothing half-written 
   assert.deepEqual(readdirSync(out).sort(), [
     "adapter_config.json",
     "adapter_model.safetensors",
+    "chat_template.jinja",
     "metrics.jsonl",
+    "recipe.yaml",
+    "report.html",
     "state"
   ])
 })

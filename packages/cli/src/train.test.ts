@@ -28,7 +28,7 @@ test("one pass over the rows is the default; the loss falls; what a person is to
   assert.equal(losses.length, 5, "19 of 24 rows by fours")
   assert.match(said, /model {2}tiny-bpe: Llama/)
   assert.match(said, /data {3}24 rows, 19 to train on, 5 held out/)
-  assert.match(said, /found: \d+ rows: .*--max-length/)
+  assert.match(said, /note: \d+ rows: they are longer than --max-length/)
   assert.match(said, /plan {3}5 steps \(5 an epoch\) in \w+/)
   for (const category of ["weights", "adapters", "gradients", "optimizer", "activations"])
     assert.match(said, new RegExp(`^ {2}${category} +[\\d.]+ [kM]?B`, "m"))
@@ -41,6 +41,7 @@ test("one pass over the rows is the default; the loss falls; what a person is to
   assert.deepEqual(readdirSync(out).sort(), [
     "adapter_config.json",
     "adapter_model.safetensors",
+    "chat_template.jinja",
     "metrics.jsonl",
     "recipe.yaml",
     "report.html",

@@ -17,7 +17,7 @@ void row(const graft_weight* w, T* dst, int64_t row, int64_t col0, int64_t cols)
 #if GRAFT_SCALAR
 template <class Format>
 constexpr graft_panel_source source{sizeof(graft_panel_source), 1,       row<Format, float>, nullptr, nullptr,
-                                    nullptr,                    row<Format, uint16_t>};
+                                    nullptr,                    row<Format, uint16_t>, nullptr, nullptr, nullptr};
 #else
 template <class Format>
 void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, int64_t row0,
@@ -34,7 +34,10 @@ constexpr graft_panel_source source{sizeof(graft_panel_source),
                                     pack<Format, Singles>,
                                     multipliesPairs ? pack<Format, Pairs> : nullptr,
                                     dot<Format>,
-                                    row<Format, uint16_t>};
+                                    row<Format, uint16_t>,
+                                    nullptr,  // tokens are not prepared: a row is decoded once for all of them
+                                    nullptr,
+                                    nullptr};
 #endif
 
 }  // namespace

@@ -1,6 +1,7 @@
 /**
  * Names a model by its content, whole: the config and every byte of the files that hold its tensors, whatever they are
- * called and wherever they lie. Read in pieces beside the event loop: a run does it while it loads.
+ * called and wherever they lie. Read in pieces beside the event loop: a run does it while it loads. Tensors that lie in no
+ * file are known by what whoever made them says.
  */
 import { createHash } from "node:crypto"
 import { open, stat } from "node:fs/promises"
@@ -13,17 +14,24 @@ export const contentFingerprint = async (model: {
   readonly path: string
   readonly config: LlamaConfig
   readonly tensors: TensorFile
+  readonly fingerprint: string
 }): Promise<string> => {
   const { config, tensors } = model
   const files = new Set(tensors.names.flatMap((name) => tensors.get(name)?.file?.path ?? []))
-  if (files.size === 0 && (await stat(model.path)).isFile()) files.add(model.path)
+  if (files.size === 0 && (await isFile(model.path))) files.add(model.path)
   const hashes = await Promise.all([...files].map(hashOf))
   const hash = createHash("sha256").update(JSON.stringify(config))
-  if (files.size === 0) for (const name of tensors.names) hash.update(name).update(tensors.get(name)?.read() ?? "")
+  if (files.size === 0) hash.update(model.fingerprint)
   // Their order is that of their content, so that other names change nothing.
   for (const one of hashes.sort()) hash.update(one)
   return hash.digest("hex").slice(0, 32)
 }
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false
+  )
 
 const hashOf = async (path: string): Promise<string> => {
   const file = await open(path)
