@@ -1,5 +1,5 @@
 /**
- * `bun scripts/terminalPicture.ts IN OUT.svg`: what a terminal shows of recorded output (as of `script -qec COMMAND IN`), as a
+ * `bun scripts/terminalPicture.ts IN OUT.svg TITLE`: what a terminal shows of recorded output (as of `script -qec COMMAND IN`), as a
  * picture for the documentation. Knows carriage returns, "clear to the end of the line", and the colours that Graft uses.
  */
 import { readFileSync, writeFileSync } from "node:fs"
@@ -68,12 +68,13 @@ const textAt = (line: string, y: number): string => {
   return `<text x="16" y="${y}" xml:space="preserve">${spans}</text>`
 }
 
-const [from = "", to = ""] = process.argv.slice(2)
+const [from = "", to = "", title = "a terminal"] = process.argv.slice(2)
 const lines = linesOf(readFileSync(from, "utf8").trim())
 const [width, height] = [Math.ceil(COLUMNS * WIDTH + 32), lines.length * HEIGHT + 32]
 writeFileSync(
   to,
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">
+<title>${escapeXml(title)}</title>
 <rect width="100%" height="100%" rx="8" fill="#0d1117"/>
 <g font-family="ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace" font-size="14" fill="#c9d1d9">
 ${lines.map((line, i) => textAt(line, 28 + i * HEIGHT)).join("\n")}
