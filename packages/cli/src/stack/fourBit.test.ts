@@ -130,6 +130,42 @@ test("frozen bytes are to the byte what the format says: 4.127 bits a parameter"
   }
 })
 
+test("8,192 tokens in both directions, f32 and bf16: natively what the reference gives", {
+  timeout: 120_000
+}, async () => {
+  const [tokens, out, inner] = [8192, 24, 96]
+  const values = (n: number, seed: number) => Float32Array.from({ length: n }, (_, i) => Math.sin(seed + 1.7 * i))
+  const run = async (queue: Queue, dtype: "f32" | "bf16") => {
+    const scope = new Scope(queue, "weights")
+    const source = sourceOf("w", [out, inner], () => values(out * inner, 3))
+    const weight = fourBitCodec(nf4, doubleQuant, 64).encode(source, scope, "w")
+    const made = (shape: readonly [number, number], seed: number) => {
+      const tensor = scope.tensor(shape, "x", dtype)
+      queue.upload(tensor, () => values(shape[0] * shape[1], seed))
+      return tensor
+    }
+    const [x, dy] = [made([tokens, inner], 1), made([tokens, out], 2)]
+    const [y, dx] = [scope.tensor([tokens, out], "y"), scope.tensor([tokens, inner], "dx")]
+    weight.apply(y, x)
+    weight.applyTransposed(dx, dy)
+    const read = await Promise.all([queue.read(y), queue.read(dx)])
+    await queue.close()
+    return read
+  }
+  const room = 1 << 24
+  for (const dtype of ["f32", "bf16"] as const) {
+    const wanted = await run(new ReferenceQueue([room]), dtype)
+    for (const isa of native.info().isas) {
+      const got = await run(new CpuQueue(native, [room], cpuLimits(native.info(), 2), { threads: 2, isa }), dtype)
+      for (const [k, values] of got.entries()) {
+        const largest = wanted[k]!.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
+        const worst = values.reduce((m, v, i) => Math.max(m, Math.abs(v - wanted[k]![i]!)), 0)
+        assert.ok(worst <= (dtype === "f32" ? 1e-5 : 1e-2) * largest, `${isa} ${dtype} ${k}: ${worst} of ${largest}`)
+      }
+    }
+  }
+})
+
 test("rows that hold no whole blocks: other scales by the AVX-512 rule, smaller blocks, an error where none fits", async () => {
   const [out, inner] = [3, 96]
   const values = Array.from({ length: out * inner }, (_, i) => (1 + Math.floor(i / 64)) * Math.sin(i))
