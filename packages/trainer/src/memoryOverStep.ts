@@ -1,12 +1,14 @@
 /** What is live while a step's commands are enqueued, which is what will be live while they run. */
 import { type Category, type Command, MetaQueue } from "@graft/core"
 
-/** A meta queue that notes, at each command, the bytes of each category. */
+/** A meta queue that notes, at each command while it watches, the bytes of each category. */
 export class WatchedQueue extends MetaQueue {
+  /** One step is enough: a run has hundreds of shapes, each of thousands of commands. */
+  watching = false
   readonly moments: Array<ReadonlyMap<Category, number>> = []
   protected override submit(command: Command): void {
     super.submit(command)
-    this.moments.push(new Map(this.allocator.live))
+    if (this.watching) this.moments.push(new Map(this.allocator.live))
   }
 }
 

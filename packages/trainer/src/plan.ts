@@ -35,7 +35,7 @@ class ProgramQueue extends WatchedQueue {
   protected override submit(command: Command): void {
     super.submit(command)
     const { kernel, params, operands } = command
-    if (this.origin === OPTIMISER) return // its state may lie elsewhere: its rule is named apart
+    if (!this.watching || this.origin === OPTIMISER) return // its state may lie elsewhere: its rule is named apart
     this.program.push(
       `${kernel.name} ${JSON.stringify(params)} ${operands.map(({ tensor: { dtype, shape } }) => `${dtype}[${shape}]`).join(" ")}`
     )
@@ -63,10 +63,9 @@ export const planOf = (
   const sessions = loadAtOnce(makeSessions(queue, recipe, adapters))
   using _all = sessions[0]!
   let ops: ReadonlyArray<string> | undefined
-  let program: ReadonlyArray<string> = []
-  let moments = queue.moments
   for (const documents of distinct(training)) {
-    const [from, fromCommand, fromMoment] = [queue.ops.length, queue.program.length, queue.moments.length]
+    const from = queue.ops.length
+    queue.watching = ops === undefined
     stepTogether(
       queue,
       sessions,
@@ -75,10 +74,8 @@ export const planOf = (
       () => 0,
       () => {}
     )
-    if (ops !== undefined) continue
-    ops = queue.ops.slice(from)
-    program = queue.program.slice(fromCommand)
-    moments = queue.moments.slice(fromMoment)
+    queue.watching = false
+    ops ??= queue.ops.slice(from)
   }
   for (const session of sessions) {
     for (const documents of distinct(evaluation)) session.evaluate(documents, () => {})
@@ -97,7 +94,8 @@ export const planOf = (
   const trainableParameters = sessions
     .flatMap(({ parameters }) => parameters.entries)
     .reduce((n, [, t]) => n + t.size, 0)
-  return { memory: queue.plan, ops: ops ?? [], program, trainableParameters, memoryOverStep: memoryOverStep(moments) }
+  const { plan: memory, program, moments } = queue
+  return { memory, ops: ops ?? [], program, trainableParameters, memoryOverStep: memoryOverStep(moments) }
 }
 const distinct = (batches: ReadonlyArray<MicroBatch>): ReadonlyArray<MicroBatch> => [
   ...new Map(batches.map((documents) => [shapeOf(documents), documents])).values()
