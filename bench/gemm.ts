@@ -4,10 +4,12 @@
  */
 import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
 import { type ActivationDType, denseCodec, fill, Scope, sourceOf } from "@graft/core"
+import { figureLines } from "./measure/lines.ts"
 
 const native = loadNative()
 const info = native.info()
 const ROUNDS = 7
+const figures = figureLines("gemm")
 const kindOf = (dtype: ActivationDType): string => {
   const own = `${dtype}.${info.isa}`
   return info.peaks.includes(own) ? own : `f32.${info.isa.replace("bf16", "")}`
@@ -27,7 +29,6 @@ const seconds = async (queue: CpuQueue, body: () => void): Promise<number> => {
 }
 
 console.log(`${info.model}, ${info.isa}, ${info.cores} cores`)
-console.log("threads  x [tokens, in] · W [out, in]        dtype   direction   GFLOP/s   of peak")
 for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
   const queue = new CpuQueue(native, [2 ** 30], cpuLimits(info, threads), { threads, isa: info.isa })
   for (const [tokens, inner, out] of [
@@ -52,12 +53,12 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
         const rate = (2 * tokens * inner * out) / (await seconds(queue, body))
         const peak = Math.max(before, native.peak(kindOf(dtype), threads, 80))
         const shape = `[${tokens}, ${inner}] · [${out}, ${inner}]`
-        console.log(
-          `${String(threads).padStart(7)}  ${shape.padEnd(34)}  ${dtype.padEnd(6)}  ${direction.padEnd(9)}  ${(rate / 1e9).toFixed(0).padStart(8)}  ${((100 * rate) / peak).toFixed(0).padStart(6)} %`
-        )
+        const what = `${shape}, ${dtype}, ${direction}`
+        figures.add({ threads, what, value: rate, unit: "GFLOP/s", digits: 0, share: rate / peak, of: "peak" })
       }
       scope[Symbol.dispose]()
     }
   }
   await queue.close()
 }
+figures.write()

@@ -8,9 +8,11 @@ import { fill, Scope } from "@graft/core"
 import { blockFormats } from "@graft/gguf"
 import { ggufCodec } from "@graft/gguf-quant"
 import { randomBlocks } from "@graft/gguf-quant/randomBlocks"
+import { figureLines } from "./measure/lines.ts"
 
 const native = loadNative()
 const info = native.info()
+const figures = figureLines("gguf")
 const ROUNDS = 7
 const [out, inner] = [4096, 4096]
 const asked = [...blockFormats.keys()].filter((name) => process.argv.includes(`--${name}`))
@@ -69,13 +71,14 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
       ] as const) {
         const time = await seconds(queue, body)
         const rate = (2 * tokens * out * inner) / time
-        const figures =
-          tokens === 1
-            ? `${(weight.bytes / time / 1e9).toFixed(1)} GB/s, ${(time * 1e3).toFixed(2)} ms`
-            : `${(rate / 1e9).toFixed(0)} GFLOP/s, ${((100 * rate) / peak).toFixed(0)} % of peak`
-        console.log(`  ${format.padEnd(6)} ${direction}, ${String(tokens).padStart(3)} tokens: ${figures}`)
+        const what = `${format}, ${direction}, ${tokens} token${tokens === 1 ? "" : "s"}`
+        const note = `${(time * 1e3).toFixed(2)} ms`
+        if (tokens === 1) figures.add({ threads, what, value: weight.bytes / time, unit: "GB/s", digits: 1, note })
+        else
+          figures.add({ threads, what, value: rate, unit: "GFLOP/s", digits: 0, share: rate / peak, of: "peak", note })
       }
     }
   }
   await queue.close()
 }
+figures.write()

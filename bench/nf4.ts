@@ -9,10 +9,12 @@ import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
 import { type ActivationDType, fill, Scope, sourceOf, type Weight } from "@graft/core"
 import { doubleQuant, quantizeScales } from "@graft/double-quant"
 import { fourBitCodec, fp4, nameTensor, nf4, plainScales, quantizeKernels } from "@graft/nf4-quant"
+import { figureLines } from "./measure/lines.ts"
 
 const native = loadNative()
 const info = native.info()
 const ROUNDS = 7
+const figures = figureLines("nf4")
 const [out, inner] = [4096, 4096]
 const elements = out * inner
 
@@ -32,10 +34,6 @@ const seconds = async (queue: CpuQueue, body: () => void): Promise<number> => {
   }
   return best
 }
-const line = (threads: number, what: string, figure: string, share: string): void =>
-  console.log(`${String(threads).padStart(7)}  ${what.padEnd(46)}  ${figure.padStart(16)}  ${share}`)
-const percent = (share: number): string => `${(100 * share).toFixed(0)} %`
-
 /** What bitsandbytes does: by the names that oracles/python/nf4_rates.py gives. */
 const theirRates = (threads: number): Readonly<Record<string, number>> => {
   const python = process.env["GRAFT_PYTHON"]
@@ -55,8 +53,8 @@ const theirRates = (threads: number): Readonly<Record<string, number>> => {
 console.log(`${info.model}, ${info.isa}, ${info.cores} cores; W [${out}, ${inner}]`)
 for (const threads of process.env["GRAFT_THREADS"] ? [Number(process.env["GRAFT_THREADS"])] : [1, info.cores]) {
   const theirs = theirRates(threads)
-  const beside = (rate: number, name: string): string =>
-    theirs[name] === undefined ? "" : `, ${(rate / theirs[name]).toPrecision(2)} × bitsandbytes`
+  const beside = (rate: number, name: string): { readonly note?: string } =>
+    theirs[name] === undefined ? {} : { note: `${(rate / theirs[name]).toPrecision(2)} × bitsandbytes` }
   const queue = new CpuQueue(native, [2 ** 29], cpuLimits(info, threads), { threads, isa: info.isa })
   // Other work on the machine only ever lowers a bandwidth.
   const memory = { read: 0, copy: 0 }
@@ -83,8 +81,15 @@ for (const threads of process.env["GRAFT_THREADS"] ? [Number(process.env["GRAFT_
       const body = () =>
         queue.enqueue(quantizeKernels[codebook.name], [packed, absmax, x, label], { block: 64, columns: inner })
       const rate = elements / (await seconds(queue, body))
-      const times = beside(rate, `quantise ${dtype} ${codebook.name}`)
-      line(threads, `quantise from ${dtype}, ${codebook.name}`, `${(rate / 1e9).toFixed(2)} G/s`, times.slice(2))
+      const what = `quantise from ${dtype}, ${codebook.name}`
+      figures.add({
+        threads,
+        what,
+        value: rate,
+        unit: "G/s",
+        digits: 2,
+        ...beside(rate, `quantise ${dtype} ${codebook.name}`)
+      })
     }
   }
   {
@@ -95,7 +100,7 @@ for (const threads of process.env["GRAFT_THREADS"] ? [Number(process.env["GRAFT_
     const codes = scope.tensor([n], "codes", "u8")
     const [nested, offset] = [scope.tensor([Math.ceil(n / 256)], "nested"), scope.tensor([1], "offset")]
     const time = await seconds(queue, () => queue.enqueue(quantizeScales, [codes, nested, offset, scales], null))
-    line(threads, "double quantization of 6 M scales", `${(1e3 * time).toFixed(1)} ms`, "")
+    figures.add({ threads, what: "double quantization of 6 M scales", value: time, unit: "ms", digits: 1 })
   }
   for (const [codebook, scales] of [
     [nf4, plainScales],
@@ -117,12 +122,18 @@ for (const threads of process.env["GRAFT_THREADS"] ? [Number(process.env["GRAFT_
       const rate = elements / (await seconds(queue, () => weight.dequantizeRows(dense, 0)))
       measureMemory()
       const bytes = weight.bytes / elements + (dtype === "bf16" ? 2 : 4)
-      line(
+      const what = `dequantise to ${dtype}, ${name}`
+      const share = (rate * bytes) / memory.copy
+      figures.add({
         threads,
-        `dequantise to ${dtype}, ${name}`,
-        `${(rate / 1e9).toFixed(2)} G/s`,
-        `${percent((rate * bytes) / memory.copy)} of copying${beside(rate, `dequantise ${dtype}`)}`
-      )
+        what,
+        value: rate,
+        unit: "G/s",
+        digits: 2,
+        share,
+        of: "copying",
+        ...beside(rate, `dequantise ${dtype}`)
+      })
     }
     for (const dtype of ["f32", "bf16"] as const) {
       for (const tokens of [1, 2, 4, 8, 64, 512]) {
@@ -138,26 +149,44 @@ for (const threads of process.env["GRAFT_THREADS"] ? [Number(process.env["GRAFT_
           const rate = (2 * tokens * elements) / time
           const peak = Math.max(before, peakOf(dtype, threads))
           const what = `${direction}, ${tokens} tokens ${dtype}, ${name}`
-          const figure = `${(rate / 1e9).toFixed(0)} GFLOP/s`
           if (tokens === 1) {
             measureMemory()
             const row = theirs[`row ${dtype}`]
-            const times =
+            const note =
               row === undefined || direction !== "y = xWᵀ"
-                ? ""
-                : `, ${(row / 1e3 / time).toPrecision(2)} × bitsandbytes`
-            const share = percent(weight.bytes / time / memory.read)
-            line(threads, what, `${(weight.bytes / time / 1e9).toFixed(1)} GB/s`, `${share} of reading${times}`)
+                ? {}
+                : { note: `${(row / 1e3 / time).toPrecision(2)} × bitsandbytes` }
+            const value = weight.bytes / time
+            figures.add({
+              threads,
+              what,
+              value,
+              unit: "GB/s",
+              digits: 1,
+              share: value / memory.read,
+              of: "reading",
+              ...note
+            })
           } else {
             const name = `${direction === "y = xWᵀ" ? "forward" : "backward"} ${dtype}`
-            const times = tokens === 512 ? beside(rate, name) : ""
-            line(threads, what, figure, `${percent(rate / peak)} of peak${times}`)
+            const note = tokens === 512 ? beside(rate, name) : {}
+            figures.add({
+              threads,
+              what,
+              value: rate,
+              unit: "GFLOP/s",
+              digits: 0,
+              share: rate / peak,
+              of: "peak",
+              ...note
+            })
           }
         }
       }
     }
   }
-  const [read, copy] = [memory.read, memory.copy].map((rate) => (rate / 1e9).toFixed(1))
-  line(threads, "memory", `${read} GB/s read`, `${copy} GB/s copied, read and written`)
+  figures.add({ threads, what: "memory, read", value: memory.read, unit: "GB/s", digits: 1 })
+  figures.add({ threads, what: "memory, copied: read and written", value: memory.copy, unit: "GB/s", digits: 1 })
   await queue.close()
 }
+figures.write()

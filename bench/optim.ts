@@ -11,6 +11,7 @@ import { parseArgs } from "node:util"
 import { CpuQueue, cpuLimits, loadNative } from "@graft/backend-cpu"
 import { adamW, type MakeOptimizer, type OptimizerState, Scope } from "@graft/core"
 import { adamWRule, lionRule, pagedOptimizer, SpillFolder, type StateOptions, sgdRule } from "@graft/paged-optim"
+import { figureLines } from "./measure/lines.ts"
 
 const { values } = parseArgs({
   options: { venv: { type: "string" }, size: { type: "string", default: String(2 ** 24) } },
@@ -18,6 +19,7 @@ const { values } = parseArgs({
 })
 const size = Number(values.size)
 const ROUNDS = 9
+const figures = figureLines("optim")
 const native = loadNative()
 const info = native.info()
 const folder = mkdtempSync(join(tmpdir(), "graft-bench-"))
@@ -67,8 +69,6 @@ const lines: ReadonlyArray<Line> = [
   unpaged("SGD", 32),
   unpaged("SGD", 8)
 ]
-const gigabytes = (bytesPerSecond: number): string => `${(bytesPerSecond / 1e9).toFixed(1)} GB/s`
-
 const measure = async (threads: number): Promise<ReadonlyMap<string, number>> => {
   const arena = lines.length * 9 * size + 2 ** 26
   const queue = new CpuQueue(native, [arena], cpuLimits(info, threads), { threads, isa: info.isa })
@@ -103,17 +103,23 @@ const measure = async (threads: number): Promise<ReadonlyMap<string, number>> =>
     }
   }
   const copy = Math.max(...copies)
-  console.log(
-    `${threads} thread${threads === 1 ? "" : "s"}, ${size} parameters; copied at ${gigabytes(copy)}, read and written`
-  )
+  figures.add({ threads, what: "copying", value: copy, unit: "GB/s", digits: 1 })
   for (const { name, bytes } of lines) {
     const seconds = best.get(name)!
-    const rate = (bytes * size) / seconds
     const unpagedName = name.split(", paged")[0]!
-    const beside = unpagedName === name ? "" : `  ${(seconds / best.get(unpagedName)!).toFixed(3)} times unpaged`
-    console.log(
-      `  ${name.padEnd(40)} ${(1000 * seconds).toFixed(2).padStart(8)} ms  ${gigabytes(rate).padStart(10)}  ${`${((100 * rate) / copy).toFixed(0)} %`.padStart(5)} of copying${beside}`
-    )
+    const note = unpagedName === name ? "" : `, ${(seconds / best.get(unpagedName)!).toFixed(3)} times unpaged`
+    const value = (bytes * size) / seconds
+    const milliseconds = `${(1000 * seconds).toFixed(2)} ms${note}`
+    figures.add({
+      threads,
+      what: name,
+      value,
+      unit: "GB/s",
+      digits: 1,
+      share: value / copy,
+      of: "copying",
+      note: milliseconds
+    })
   }
   for (const [{ name }, { traffic }] of optimizers) {
     if (traffic === undefined) continue
@@ -141,12 +147,12 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
     "bitsandbytes AdamW8bit": "AdamW, 8 bits",
     "bitsandbytes Lion8bit": "Lion, 8 bits"
   }
-  for (const [name, seconds] of Object.entries(
-    JSON.parse(printed.split("\n").findLast((line) => line.startsWith("{"))!)
-  ))
-    console.log(
-      `  ${name.padEnd(40)} ${(1000 * Number(seconds)).toFixed(2).padStart(8)} ms  ours ${(Number(seconds) / best.get(ours[name]!)!).toFixed(1)} times as fast`
-    )
+  const theirs = JSON.parse(printed.split("\n").findLast((line) => line.startsWith("{"))!)
+  for (const [what, seconds] of Object.entries(theirs)) {
+    const note = `ours ${(Number(seconds) / best.get(ours[what]!)!).toFixed(1)} times as fast`
+    figures.add({ threads, what, value: Number(seconds), unit: "ms", digits: 2, note })
+  }
 }
+figures.write()
 spill.close()
 rmSync(folder, { recursive: true })

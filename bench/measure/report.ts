@@ -2,6 +2,7 @@
 import { renameSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import type { PeerRow } from "../peers/configurations.ts"
+import { type FigureRow, figureOf, shareOf } from "./figure.ts"
 import { type LayerRow, type Machine, readResults } from "./results.ts"
 
 const path = fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url))
@@ -98,11 +99,50 @@ ${markdown(
 `
 }
 
+/** The benches whose results are figures, a line each. */
+const figureBenches = [
+  ["gemm", "Products with dense weights", "The peak is that of multiply-adds in registers just before and after."],
+  [
+    "nf4",
+    "4-bit weights",
+    "W [4096, 4096]. The peak is that of multiply-adds in registers, copying and reading the memory's bandwidth, of the same minutes."
+  ],
+  [
+    "gguf",
+    "Blocks of a GGUF as weights",
+    "W [4096, 4096]; rates and peak by processor time of the threads, so that others on the machine count less."
+  ],
+  [
+    "optim",
+    "Updates of optimisers",
+    "One tensor of 16 Mi parameters, best of nine rounds; the rate counts what an update reads and writes, the share is of the memory's copy bandwidth in the same rounds (a copy writes its lines anew, so more than 100 % is possible)."
+  ]
+] as const
+const figures = (): string =>
+  figureBenches
+    .flatMap(([name, title, said]) => {
+      const results = readResults<FigureRow>(name)
+      if (results === undefined) return []
+      const rows = results.rows.map((row) => [
+        String(row.threads),
+        row.what,
+        figureOf(row),
+        [shareOf(row), row.note ?? ""].filter((text) => text !== "").join(", ")
+      ])
+      return [
+        `## ${title} (\`bun run bench ${name}\`)\n${ran(results.machine)} ${said}\n\n${markdown(["threads", "", "", ""], rows)}\n\n`
+      ]
+    })
+    .join("")
+
 export const writeReport = (): void => {
   const text = `# Benchmarks
 Written by the benches from \`bench/results\`; not by hand. What limits the products is in [kernels.md](kernels.md).
 
-${layer()}${peers()}`
+${layer()}${peers()}
+${figures()}`
+    .trimEnd()
+    .concat("\n")
   writeFileSync(`${path}.partial`, text)
   renameSync(`${path}.partial`, path)
 }

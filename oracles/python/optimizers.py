@@ -4,12 +4,16 @@ Five steps of PyTorch's and bitsandbytes' optimisers on the CPU from random numb
   python optimizers.py --out vectors.safetensors [--seed 1] [--size 10000]
   GRAFT_OPTIMIZER_VECTORS=vectors.safetensors bun test packages/paged-optim/src/golden.test.ts
 
+With --exact-root torch's optimisers get a correctly rounded square root (by f64) in place of MKL's, which is a unit off for
+one number in six: `GRAFT_EXACT_ROOT=1` before the test then asks for the bits of every parameter.
+
 Gradients reach from 1e-12 to 1e3, some are 0 and one block has none at all. After step s `<optimizer>.<s>.p` holds the
 parameters, `.state1`, `.absmax1` … or torch's names the state.
 """
 import argparse
 
 import bitsandbytes as bnb
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -17,7 +21,11 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--out", required=True)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--size", type=int, default=10000)
+parser.add_argument("--exact-root", action="store_true")
 args = parser.parse_args()
+
+if args.exact_root:
+    torch.Tensor.sqrt = lambda x: torch.from_numpy(np.sqrt(x.double().numpy())).to(x.dtype)
 
 torch.set_num_threads(1)
 random = torch.Generator().manual_seed(args.seed)
