@@ -34,6 +34,7 @@ const adam =
     const { beta1, beta2, epsilon } = options
     return {
       name,
+      groups: Object.keys(options.groupFactors),
       states: 2,
       kernels: { 8: adam8, 32: adam32 },
       params: (range, rate) => ({ ...ofGroup(range, rate, options), beta1, beta2, epsilon, decoupled })
@@ -50,6 +51,7 @@ export const lionRule = (options: LionOptions): UpdateRule<LionParams> => {
   const { beta1, beta2 } = options
   return {
     name: "Lion",
+    groups: Object.keys(options.groupFactors),
     states: 1,
     kernels: { 8: lion8, 32: lion32 },
     params: (range, rate) => ({ ...ofGroup(range, rate, options), beta1, beta2 })
@@ -60,6 +62,7 @@ export interface SgdOptions extends GroupOptions {
 }
 export const sgdRule = (options: SgdOptions): UpdateRule<SgdParams> => ({
   name: "SGD",
+  groups: Object.keys(options.groupFactors),
   states: 1,
   kernels: { 8: sgd8, 32: sgd32 },
   params: (range, rate) => ({ ...ofGroup(range, rate, options), momentum: options.momentum })

@@ -10,6 +10,8 @@ import type { Place } from "./updateKernels.ts"
 /** What an optimiser is besides its state: its kernels, and their parameters for a range. */
 export interface UpdateRule<P> {
   readonly name: string
+  /** The groups that have a learning rate of their own. */
+  readonly groups: ReadonlyArray<string>
   readonly states: States
   readonly kernels: Readonly<Record<Bits, Kernel<P & Place>>>
   readonly params: (range: TrainedRange, learningRate: number) => P
@@ -26,6 +28,12 @@ export const pagedOptimizer = <P>(rule: UpdateRule<P>, { bits, min8BitSize, pagi
   if (paging !== undefined && paging.residentBytes < paging.pageBytes)
     throw new RangeError(`residentBytes is ${paging.residentBytes}, smaller than one page of ${paging.pageBytes}`)
   return (queue, scope, ranges) => {
+    const known = [...new Set(ranges.map(({ group }) => group))]
+    const unknown = rule.groups.filter((group) => !known.includes(group))
+    if (unknown.length > 0)
+      throw new RangeError(
+        `${rule.name} has a learning rate for the group ${unknown.join(", ")}, but nothing of it is trained; there ${known.length === 1 ? "is" : "are"} ${known.join(", ")}`
+      )
     queue.useLibrary(library)
     const { states, kernels } = rule
     const whole = layOut(ranges, { bits, states, min8BitSize })

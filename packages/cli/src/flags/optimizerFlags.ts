@@ -46,5 +46,12 @@ export const optimizerFlags = {
     positive("lora-plus-ratio").pipe(
       described("LoRA+: B learns so many times as fast as A (arXiv:2402.12354; 16 in the paper; default 1)")
     )
+  ),
+  groupLearningRate: maybe(
+    Flag.KeyValuePair("group-learning-rate").pipe(
+      described(
+        "peak rate of one group of parameters: --group-learning-rate lora_B=3e-4; may be repeated. Groups: lora_A, lora_B, lora_magnitude_vector; of the model itself embedding (with the head), norm, base"
+      )
+    )
   )
 }

@@ -50,10 +50,11 @@ const none = {
   adamEpsilon: undefined,
   momentum: undefined,
   loraPlusRatio: undefined,
+  groupLearningRate: undefined,
   full: false
 }
 const built = (flags: Partial<typeof none> | Record<string, unknown>) =>
-  optimizerLayer({ ...none, ...flags }).pipe(
+  optimizerLayer({ ...none, ...flags }, 2e-4).pipe(
     Effect.flatMap((layer) => Effect.provide(Optimizer, layer)),
     Effect.scoped,
     Effect.runPromiseExit

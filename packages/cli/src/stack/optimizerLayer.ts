@@ -44,6 +44,7 @@ type OptimizerInput = Pick<
   | "adamEpsilon"
   | "momentum"
   | "loraPlusRatio"
+  | "groupLearningRate"
   | "full"
 >
 const DEFAULT_BUDGET = 256 * 2 ** 20
@@ -61,9 +62,29 @@ const idleFlags = (input: OptimizerInput, { family }: NamedOptimizer, paged: boo
   ]
 }
 
-/** `folder`: where the state spills unless a flag says otherwise; a plan spills nothing. */
+/** The factors by group that the flags ask for, or what is wrong with them. */
+const groupFactorsOf = (
+  { loraPlusRatio, groupLearningRate = {} }: OptimizerInput,
+  learningRate: number
+): Readonly<Record<string, number>> | string => {
+  const factors: Record<string, number> = loraPlusRatio === undefined ? {} : { lora_B: loraPlusRatio }
+  for (const [group, text] of Object.entries(groupLearningRate)) {
+    const rate = Number(text)
+    if (text.trim() === "" || !Number.isFinite(rate) || rate < 0)
+      return `--group-learning-rate ${group}=${text}: a rate is a number of at least 0, as 3e-4`
+    if (group in factors)
+      return `--lora-plus-ratio and --group-learning-rate ${group} both say how fast ${group} learns: leave one of them out`
+    if (learningRate === 0)
+      return `--group-learning-rate ${group}=${text} is a share of --learning-rate, which is 0: give that a rate above 0`
+    factors[group] = rate / learningRate
+  }
+  return factors
+}
+
+/** `learningRate`: the peak rate that groups are given theirs beside. `folder`: where the state spills unless a flag says otherwise; a plan spills nothing. */
 export const optimizerLayer = (
   input: OptimizerInput,
+  learningRate: number,
   folder: string = tmpdir()
 ): Effect.Effect<Layer.Layer<Optimizer, BadOptions | SpillError>, InvalidInput> => {
   const fail = (message: string) => Effect.fail(new InvalidInput({ message }))
@@ -82,11 +103,13 @@ export const optimizerLayer = (
     return fail(
       `${idle.join(", ")} ${idle.length === 1 ? "means" : "mean"} nothing to ${input.optimizer}: leave it out`
     )
-  const { weightDecay, adamBeta1, adamBeta2, adamEpsilon, momentum, loraPlusRatio } = input
+  const groupFactors = groupFactorsOf(input, learningRate)
+  if (typeof groupFactors === "string") return fail(groupFactors)
+  const { weightDecay, adamBeta1, adamBeta2, adamEpsilon, momentum } = input
   const shared = {
     bits: named.bits,
     weightDecay,
-    ...(loraPlusRatio === undefined ? {} : { groupFactors: { lora_B: loraPlusRatio } }),
+    groupFactors,
     ...(residentBytes === undefined ? {} : { residentBytes, spillFolder: input.spillFolder ?? folder })
   }
   const betas = {

@@ -71,7 +71,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
 ) {
   const device = backendLayer(input, profile, input.record)
   const adapter = yield* adapterLayer(input, model)
-  const optimizer = yield* optimizerLayer(input, store)
+  const optimizer = yield* optimizerLayer(input, learningRateOf(input), store)
   // A typing mistake in a target should not have to wait for a million rows.
   const early = adapter.pipe(Layer.provide(yield* loaderLayer(model, input, "f32")))
   yield* Effect.scoped(Layer.build(Layer.mergeAll(early, device, optimizer)))

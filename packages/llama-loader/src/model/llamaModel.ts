@@ -115,7 +115,7 @@ export function* loadLlama(
     yield { path, bytes: weight.bytes }
   }
   const norm = function* (path: string): Generator<Loaded, void, void> {
-    if (leave(path, "base", false)) return
+    if (leave(path, "norm", false)) return
     const tensor = source(path)
     const gain = scope.tensor(tensor.shape, `${path}.weight`, tensor.dtype)
     queue.uploadSource(gain, tensor)
@@ -128,7 +128,7 @@ export function* loadLlama(
     return value
   }
 
-  yield* matrix("model.embed_tokens", dense, "base")
+  yield* matrix("model.embed_tokens", dense, "embedding")
   const linears = new LinearTable()
   for (const layer of description.layers) {
     yield* norm(`${layer}.input_layernorm`)
@@ -146,7 +146,7 @@ export function* loadLlama(
     }
   }
   yield* norm("model.norm")
-  if (!config.tieWordEmbeddings) yield* matrix("lm_head", dense, "base")
+  if (!config.tieWordEmbeddings) yield* matrix("lm_head", dense, "embedding")
   const frequencies = frequenciesOf(config)
   const inverseFrequencies = scope.tensor([frequencies.length], "inverse frequencies")
   queue.upload(inverseFrequencies, () => frequencies)
