@@ -1,5 +1,5 @@
 /** One row of random tokens, learnt again and again: what a model without a tokenizer can be shown. */
-import { Dataset, type Document, makePart, shapesOf, uniforms } from "@graft/core"
+import { Dataset, type Document, makePart, uniforms } from "@graft/core"
 import { Effect, Layer } from "effect"
 
 export const randomRows = (tokens: number): Layer.Layer<Dataset> => {
@@ -12,7 +12,7 @@ export const randomRows = (tokens: number): Layer.Layer<Dataset> => {
       part,
       stepsPerEpoch: 1,
       batches,
-      shapes: shapesOf(batches),
+      shapes: () => [[tokens]],
       evaluation: [],
       fingerprint: `random ${tokens}`
     }))

@@ -64,11 +64,3 @@ export const collate = (
     ...context
   }
 }
-
-/** `Dataset.shapes` of a data set that is small enough to go through: the lengths of each distinct micro-batch. */
-export const shapesOf =
-  (batches: (step: number) => ReadonlyArray<MicroBatch>) =>
-  (steps: number): ReadonlyArray<ReadonlyArray<number>> => {
-    const all = Array.from({ length: steps }, (_, i) => batches(i + 1)).flat()
-    return [...new Map(all.map((m) => [shapeOf(m), m.map((d) => d.ids.length)])).values()]
-  }

@@ -2,14 +2,13 @@
  * The public contract. A service holds a plain recipe (a function of a queue), never buffers: so the plan can run every part
  * on the meta queue before any memory is taken or weight read.
  */
-import { Context, Effect, Layer, Schema, type Scope } from "effect"
+import { Context, Effect, Layer, type Scope } from "effect"
 import type { AdapterPlan } from "./Adapter.ts"
 import type { MicroBatch } from "./Document.ts"
-import { decodeOptions, Fraction, NonNegative, withDefault } from "./decodeOptions.ts"
-import type { BadOptions, OutOfMemory } from "./errors.ts"
+import type { OutOfMemory } from "./errors.ts"
 import type { Loaded, Model, ModelDescription } from "./Model.ts"
 import type { Override, Overrides } from "./Op.ts"
-import { adamW, type MakeOptimizer } from "./Optimizer.ts"
+import type { MakeOptimizer } from "./Optimizer.ts"
 import { makePart, type Part } from "./Parts.ts"
 import type { Limits, Queue } from "./Queue.ts"
 import { denseCodec } from "./reference/denseCodec.ts"
@@ -113,23 +112,3 @@ const dense = (dtype?: "source" | "f32" | "bf16" | "f16"): Layer.Layer<WeightCod
   )
 /** Frozen weights unquantised, in their file's dtype or another. */
 export const Dense = { layer: dense(), layerOf: dense }
-
-const AdamWOptions = Schema.Struct({
-  beta1: withDefault(Fraction, 0.9),
-  beta2: withDefault(Fraction, 0.999),
-  epsilon: withDefault(NonNegative, 1e-8),
-  weightDecay: withDefault(NonNegative, 0),
-  /** Learning-rate factor by parameter group, e.g. { lora_B: 16 } for LoRA+. */
-  groupFactors: withDefault(Schema.Record(Schema.String, NonNegative), {})
-})
-const decodeAdamW = decodeOptions("AdamW", AdamWOptions)
-export const AdamW = {
-  layer: (options: typeof AdamWOptions.Encoded = {}): Layer.Layer<Optimizer, BadOptions> =>
-    Layer.effect(
-      Optimizer,
-      Effect.gen(function* () {
-        const decoded = yield* decodeAdamW(options)
-        return { part: yield* makePart("AdamW"), make: adamW(decoded), rule: `AdamW ${JSON.stringify(decoded)}` }
-      })
-    )
-}

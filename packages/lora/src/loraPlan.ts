@@ -6,8 +6,6 @@ import {
   type AdapterPlan,
   type AdapterSegment,
   addInto,
-  doraLinear,
-  doraNorm,
   Graph,
   type Linear,
   loraLinear,
@@ -21,6 +19,7 @@ import {
 } from "@graft/core"
 import { safetensorsLayout } from "@graft/safetensors"
 import { configFor } from "./adapterConfig.ts"
+import { doraLinear, doraNorm } from "./dora.ts"
 import type { LoraOptions } from "./LoraOptions.ts"
 import { chosenLinears, patternValue, targetProblem } from "./targetModules.ts"
 

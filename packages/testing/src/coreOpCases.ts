@@ -6,7 +6,6 @@ import {
   type DropoutKey,
   type DType,
   denseCodec,
-  doraLinear,
   dropout,
   embedding,
   type Graph,
@@ -256,15 +255,6 @@ export const coreOpCases: ReadonlyArray<OpCase> = [
     (scope) =>
       (g, [t]) =>
         loraLinear(g, t!, frozenOnce(scope), [])
-  ),
-  opCase(
-    "doraLinear",
-    [x, parameter("a", RANK, WIDTH), parameter("b", WIDTH, RANK), parameter("m", WIDTH)],
-    (scope) => {
-      const norm = normOf(scope, WIDTH)
-      return (g, [t, a, b, m]) =>
-        doraLinear(g, t!, frozenOnce(scope), { start: 0, rows: TOKENS, a: a!, b: b!, scale: 2 }, m!, norm)
-    }
   ),
   opCase("checkpoint", [x, ...adapters, parameter("gain", WIDTH)], (scope) => (g, inputs) => {
     const [t, gain] = [inputs[0]!, inputs[5]!]

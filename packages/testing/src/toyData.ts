@@ -1,5 +1,5 @@
 /** Documents that a toy learns in a few steps, and a dataset of them. */
-import { Dataset, type Document, type MicroBatch, makePart, shapesOf } from "@graft/core"
+import { Dataset, type Document, type MicroBatch, makePart, shapeOf } from "@graft/core"
 import { Effect, Layer } from "effect"
 import { toySizes } from "./toyModel.ts"
 
@@ -25,6 +25,13 @@ export const toyData: ToyData = {
   evaluation: [],
   fingerprint: "toy"
 }
+/** `Dataset.shapes` by going through the batches: the lengths of each distinct micro-batch. */
+const shapesOf =
+  (batches: (step: number) => ReadonlyArray<MicroBatch>) =>
+  (steps: number): ReadonlyArray<ReadonlyArray<number>> => {
+    const all = Array.from({ length: steps }, (_, i) => batches(i + 1)).flat()
+    return [...new Map(all.map((m) => [shapeOf(m), m.map((d) => d.ids.length)])).values()]
+  }
 export const ToyDataset = {
   layer: (given: Partial<ToyData> = {}): Layer.Layer<Dataset> =>
     Layer.effect(

@@ -1,5 +1,5 @@
 /** Rows of which only the length is said, for a plan without data. */
-import { Dataset, type Document, makePart, shapesOf } from "@graft/core"
+import { Dataset, type Document, makePart } from "@graft/core"
 import { Effect, Layer } from "effect"
 
 export const blankRows = (tokens: number, batchSize: number, gradAccumulation: number) => {
@@ -13,7 +13,7 @@ export const blankRows = (tokens: number, batchSize: number, gradAccumulation: n
       part,
       stepsPerEpoch: 1,
       batches,
-      shapes: shapesOf(batches),
+      shapes: () => [Array<number>(batchSize).fill(tokens)],
       evaluation: [],
       fingerprint: `blank ${tokens} ${batchSize} ${gradAccumulation}`
     }))
