@@ -3,10 +3,10 @@ import type { LinearTable, ModelDescription } from "./Model.ts"
 import type { ParameterSpec } from "./ParameterArena.ts"
 import type { Scope, Tensor } from "./Tensor.ts"
 
-/** A file of a saved adapter or model. */
+/** A file of a saved adapter or model; a large one in parts, so that nobody puts them together in memory. */
 export interface SavedFile {
   readonly name: string
-  readonly bytes: Uint8Array
+  readonly bytes: Uint8Array | ReadonlyArray<Uint8Array>
 }
 /** A trained tensor read back. */
 export interface SavedParameter {

@@ -28,11 +28,11 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
   const saying = <A, E extends { readonly message: string }>(where: string, effect: Effect.Effect<A, E>) =>
     Effect.mapError(effect, (e) => fail(where, e.message))
 
-  const writeSynced = (file: string, bytes: Uint8Array) =>
+  const writeSynced = (file: string, bytes: SavedFile["bytes"]) =>
     Effect.scoped(
       Effect.gen(function* () {
         const handle = yield* fs.open(file, { flag: "w" })
-        yield* handle.writeAll(bytes)
+        for (const part of bytes instanceof Uint8Array ? [bytes] : bytes) yield* handle.writeAll(part)
         yield* handle.sync
       })
     )

@@ -45,14 +45,7 @@ const plan = (beside: ReadonlyArray<SavedFile>): AdapterPlan => ({
       read: () => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
     }))
     const { header, order } = safetensorsLayout(tensors)
-    const parts = [header, ...order.map((t) => t.read())]
-    const bytes = new Uint8Array(parts.reduce((n, p) => n + p.byteLength, 0))
-    let at = 0
-    for (const part of parts) {
-      bytes.set(part, at)
-      at += part.byteLength
-    }
-    return [{ name: "model.safetensors", bytes }, ...beside]
+    return [{ name: "model.safetensors", bytes: [header, ...order.map((t) => t.read())] }, ...beside]
   }
 })
 
