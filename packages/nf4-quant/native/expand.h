@@ -153,7 +153,7 @@ struct HalfTable {
     uint16_t halves[16];
     products(book, scale, halves);
     // Twice, so that the fifth bit of an index does not matter.
-    table = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
+    table = _mm512_maskz_broadcast_i64x4(0xFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
   }
   GRAFT_INLINE void expand(const uint8_t* bytes, uint16_t* to) const {
     const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
