@@ -9,6 +9,7 @@ import {
   dropout,
   embedding,
   type Graph,
+  geglu,
   linear,
   linearCrossEntropy,
   loraLinear,
@@ -184,6 +185,11 @@ export const coreOpCases: ReadonlyArray<OpCase> = [
     "swiglu",
     [x, y],
     named((g, gate, up) => swiglu(g, gate!, up!))
+  ),
+  opCase(
+    "geglu",
+    [x, y],
+    named((g, gate, up) => geglu(g, gate!, up!))
   ),
   opCase("dropout", [x], (scope) => {
     const key = keyOf(scope)

@@ -7,7 +7,7 @@
 #include <chrono>
 
 #define GRAFT_FAMILIES(each) \
-  each(elementwise) each(rmsNorm) each(rope) each(attention) each(attentionBackward) each(swiglu) each(dropout) \
+  each(elementwise) each(rmsNorm) each(rope) each(attention) each(attentionBackward) each(swiglu) each(geglu) each(dropout) \
   each(crossEntropy) each(reduction) each(embedding) each(adamW) each(dora)
 
 namespace graft {
@@ -158,6 +158,8 @@ int main(int argc, char** argv) {
     memoryBound("rope", type, {a, a, table}, {{"heads", 32}, {"headDim", 128}, {"inverse", 0}, {"accumulate", 0}}, 2 * size);
     memoryBound("swiglu", type, {a, b, c}, {}, 3 * size);
     memoryBound("swigluBackward", type, {a, b, c, d, e}, {}, 5 * size);
+    memoryBound("geglu", type, {a, b, c}, {}, 3 * size);
+    memoryBound("gegluBackward", type, {a, b, c, d, e}, {}, 5 * size);
     memoryBound("dropout", type, {a, b, keys}, {{"rate", 0.1}, {"seed", 1}, {"step", 1}, {"site", 1}, {"width", double(hidden)}, {"rows", double(tokens)}, {"outRow", 0}, {"xRow", 0}, {"keyRow", 0}, {"accumulate", 0}}, 2 * size);
     memoryBound("sum", type, {one, b}, {{"scale", 1}, {"accumulate", 0}}, size);
     memoryBound("scaleColumns", type, {a, b, w, norm}, {{"accumulate", 0}}, 2 * size);

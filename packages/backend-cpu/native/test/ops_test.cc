@@ -2,7 +2,7 @@
 #include "harness.h"
 
 #define GRAFT_FAMILIES(each) \
-  each(elementwise) each(rmsNorm) each(rope) each(attention) each(attentionBackward) each(swiglu) each(dropout) \
+  each(elementwise) each(rmsNorm) each(rope) each(attention) each(attentionBackward) each(swiglu) each(geglu) each(dropout) \
   each(crossEntropy) each(reduction) each(embedding) each(adamW) each(dora)
 
 namespace graft {

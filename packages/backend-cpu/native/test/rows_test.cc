@@ -147,36 +147,43 @@ static void testRmsNorm() {
   compare("rmsNormBackwardW, finite differences", dw, slopesW, 1e-5);
 }
 
-static double swigluOf(double gate, double up) { return gate / (1 + std::exp(-gate)) * up; }
+/** f(gate) · up with silu, or gelu by tanh */
+static double gatedOf(bool gelu, double gate, double up) {
+  if (!gelu) return gate / (1 + std::exp(-gate)) * up;
+  return 0.5 * gate * (1 + std::tanh(std::sqrt(2 / M_PI) * (gate + 0.044715 * gate * gate * gate))) * up;
+}
 
-static void testSwiglu() {
+static void testGatedUnit(bool gelu) {
+  const std::string name = gelu ? "geglu" : "swiglu";
   for (int64_t n : {1, 31, 1024, 35003})
     for (int mix = 0; mix < 32; mix++) {
       if (n > 1024 && mix % 7) continue;
       Tensor gate = randomTensor(mixed(mix, 0), {n}, 4), up = randomTensor(mixed(mix, 1), {n}), y(mixed(mix, 2), {n});
       if (n > 4) gate.set(0, -200), gate.set(1, 200), gate.set(2, 0), gate.set(3, -88);
       std::vector<Tensor> t{y, gate, up};
-      run("swiglu", t, {});
+      run(name.c_str(), t, {});
       const Doubles none(z(n), 0.0);
       Doubles wanted = none, dGates = none, dUps = none;
       Tensor dy = randomTensor(mixed(mix, 2), {n}), dGate(mixed(mix, 3), {n}), dUp(mixed(mix, 4), {n});
       for (int64_t i = 0; i < n; i++) {
         Doubles at{gate.get(i), up.get(i)};
-        const auto f = [&]() { return swigluOf(at[0], at[1]); };
+        const auto f = [&]() { return gatedOf(gelu, at[0], at[1]); };
         wanted[z(i)] = f();
-        const double s = 1 / (1 + std::exp(-at[0]));
-        dGates[z(i)] = dy.get(i) * at[1] * s * (1 + at[0] * (1 - s));
+        const double v = gelu ? std::sqrt(8 / M_PI) * (at[0] + 0.044715 * at[0] * at[0] * at[0]) : at[0];
+        const double inner = gelu ? std::sqrt(8 / M_PI) * (1 + 3 * 0.044715 * at[0] * at[0]) : 1;
+        const double s = 1 / (1 + std::exp(-v));
+        dGates[z(i)] = dy.get(i) * at[1] * s * (1 + at[0] * (1 - s) * inner);
         dUps[z(i)] = dy.get(i) * at[0] * s;
         if (i < 40) {
-          check("swiglu's formula, finite differences", std::fabs(dGates[z(i)] - dy.get(i) * slope(at, 0, f)), 1e-4 * (1 + std::fabs(dGates[z(i)])));
-          check("swiglu's formula, finite differences", std::fabs(dUps[z(i)] - dy.get(i) * slope(at, 1, f)), 1e-4 * (1 + std::fabs(dUps[z(i)])));
+          check(name + "'s formula, finite differences", std::fabs(dGates[z(i)] - dy.get(i) * slope(at, 0, f)), 1e-4 * (1 + std::fabs(dGates[z(i)])));
+          check(name + "'s formula, finite differences", std::fabs(dUps[z(i)] - dy.get(i) * slope(at, 1, f)), 1e-4 * (1 + std::fabs(dUps[z(i)])));
         }
       }
-      compare(label("swiglu", {double(n), double(mix)}), y, wanted, 2e-6);
+      compare(label(name.c_str(), {double(n), double(mix)}), y, wanted, 2e-6);
       std::vector<Tensor> back{dGate, dUp, dy, gate, up};
-      run("swigluBackward", back, {});
-      compare(label("swigluBackward, gate", {double(n), double(mix)}), dGate, dGates, 3e-6);
-      compare(label("swigluBackward, up", {double(n), double(mix)}), dUp, dUps, 3e-6);
+      run((name + "Backward").c_str(), back, {});
+      compare(label((name + "Backward, gate").c_str(), {double(n), double(mix)}), dGate, dGates, 3e-6);
+      compare(label((name + "Backward, up").c_str(), {double(n), double(mix)}), dUp, dUps, 3e-6);
     }
 }
 
@@ -403,7 +410,8 @@ static void testDora() {
 void testRows() {
   testElementwise();
   testRmsNorm();
-  testSwiglu();
+  testGatedUnit(false);
+  testGatedUnit(true);
   testRope();
   testDropout();
   testCrossEntropy();

@@ -1,4 +1,4 @@
-/** rmsNorm, rope, swiglu, cross-entropy and the embedding's gradient, forward and backward; the formulas are the kernels' in core. */
+/** rmsNorm, rope, swiglu, geglu, cross-entropy and the embedding's gradient, forward and backward; the formulas are the kernels' in core. */
 import {
   added,
   type Body,
@@ -98,6 +98,29 @@ const swigluBackward: Body = (call) => {
   return [tf.mul(tf.mul(dy, up), slope), tf.mul(tf.mul(dy, gate), s)]
 }
 
+/** σ(2 √(2/π) (x + 0.044715 x³)): the share of x that GELU by tanh lets through. */
+const GELU = [2 * Math.sqrt(2 / Math.PI), 0.044715] as const
+const geluShare = <T extends Handle>(tf: Ops<T>, x: T): T => {
+  const cube = tf.mul(scalar(tf, GELU[1]), tf.mul(x, tf.mul(x, x)))
+  return tf.sigmoid(tf.mul(scalar(tf, GELU[0]), tf.add(x, cube)))
+}
+const geglu: Body = (call) => {
+  const { tf } = call
+  const n = [sizeOf(call.shapes[0]!)]
+  const gate = call.at(1, n)
+  return [tf.mul(tf.mul(gate, geluShare(tf, gate)), call.at(2, n))]
+}
+const gegluBackward: Body = (call) => {
+  const { tf } = call
+  const n = [sizeOf(call.shapes[0]!)]
+  const [dy, gate, up] = [call.at(2, n), call.at(3, n), call.at(4, n)]
+  const one = scalar(tf, 1)
+  const s = geluShare(tf, gate)
+  const inner = tf.add(one, tf.mul(scalar(tf, 3 * GELU[1]), tf.mul(gate, gate)))
+  const bend = tf.mul(tf.mul(gate, tf.sub(one, s)), tf.mul(scalar(tf, GELU[0]), inner))
+  return [tf.mul(tf.mul(dy, up), tf.mul(s, tf.add(one, bend))), tf.mul(tf.mul(dy, gate), s)]
+}
+
 /** The targets as one-hot rows by comparing, [rows, vocab]: a target below 0 has none. */
 const oneHotOf = <T extends Handle>(call: Call<T>, targets: T, vocab: number): T => {
   const columns = call.upload(() => Float32Array.from({ length: vocab }, (_, i) => i), [vocab])
@@ -145,6 +168,8 @@ export const networkBodies: Readonly<Record<string, Body>> = {
   rope,
   swiglu,
   swigluBackward,
+  geglu,
+  gegluBackward,
   crossEntropyRows,
   gatherGradient
 }

@@ -1,8 +1,10 @@
-/** rmsNorm, rope, swiglu, dropout and noise, cross-entropy and hits, embedding gradient. */
+/** rmsNorm, rope, swiglu, geglu, dropout and noise, cross-entropy and hits, embedding gradient. */
 import {
   crossEntropyRows,
   dropoutKernel,
   gatherGradient,
+  gegluBackward,
+  gegluKernel,
   rmsNormBackwardW,
   rmsNormBackwardX,
   rmsNormKernel,
@@ -89,26 +91,21 @@ const ropes = (): ReadonlyArray<KernelCase> =>
     ]
   })
 
-const swiglus = (): ReadonlyArray<KernelCase> => {
+const gatedUnits = (forward: typeof swigluKernel, backward: typeof swigluBackward): ReadonlyArray<KernelCase> => {
   const wild = Float32Array.from({ length: 40 }, (_, i) => (i - 20) * 8) // where the exponential leaves its range
   return [1, 3, 67, 4099]
     .flatMap((n) => [
-      kernelCase(swigluKernel, `${n} numbers`, [actOut([n]), act([n], randomValues(n, n, 6)), act([n])], null),
+      kernelCase(forward, `${n} numbers`, [actOut([n]), act([n], randomValues(n, n, 6)), act([n])], null),
       kernelCase(
-        swigluBackward,
+        backward,
         `${n} numbers`,
         [actOut([n]), actOut([n]), act([n]), act([n], randomValues(n, n, 6)), act([n])],
         null
       )
     ])
     .concat(
-      kernelCase(swigluKernel, "large gates", [actOut([40]), act([40], wild), act([40])], null),
-      kernelCase(
-        swigluBackward,
-        "large gates",
-        [actOut([40]), actOut([40]), act([40]), act([40], wild), act([40])],
-        null
-      )
+      kernelCase(forward, "large gates", [actOut([40]), act([40], wild), act([40])], null),
+      kernelCase(backward, "large gates", [actOut([40]), actOut([40]), act([40]), act([40], wild), act([40])], null)
     )
 }
 
@@ -233,7 +230,8 @@ const hits = (): ReadonlyArray<KernelCase> =>
 export const networkCases = (): ReadonlyArray<KernelCase> => [
   ...norms(),
   ...ropes(),
-  ...swiglus(),
+  ...gatedUnits(swigluKernel, swigluBackward),
+  ...gatedUnits(gegluKernel, gegluBackward),
   ...dropouts(),
   ...noises(),
   ...losses(),
