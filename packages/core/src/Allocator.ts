@@ -4,7 +4,15 @@
  * on a real one, and its peak is known to the byte. A backend that may not bind one buffer twice in a dispatch (WebGPU)
  * asks for several arenas.
  */
-export type Category = "weights" | "adapters" | "gradients" | "optimizer" | "activations" | "workspace" | "pages"
+export type Category =
+  | "weights"
+  | "adapters"
+  | "gradients"
+  | "optimizer"
+  | "activations"
+  | "workspace"
+  | "pages"
+  | "streamed"
 
 /** An opaque piece of device memory. `written` is true once an enqueued op writes it: nobody may rely on zeroed memory. */
 export interface Cell {

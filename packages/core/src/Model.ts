@@ -2,6 +2,8 @@
  * The contract between a model and everything else: named linears under Hugging Face's paths, a forward pass, and a
  * residency around each layer. An adapter replaces a linear by path; it sees weights and paths, never the model.
  */
+
+import type { PageTraffic } from "./Optimizer.ts"
 import type { Matrix } from "./ops/linear.ts"
 import type { ParameterSpec } from "./ParameterArena.ts"
 import type { Queue } from "./Queue.ts"
@@ -60,6 +62,8 @@ export interface Residency {
   readonly enter: (layer: string) => void
   readonly leave: (layer: string) => void
 }
+/** The origin of what a residency enqueues: no part of what a run computes. */
+export const RESIDENCY = "residency"
 export const alwaysResident: Residency = { enter: () => {}, leave: () => {} }
 
 /** Keys and values of earlier tokens, [capacity, kvHeads·headDim] a layer. A forward pass writes its own behind `length`. */
@@ -95,6 +99,8 @@ export interface Model {
   readonly bindTrained: (parameter: (path: string) => Tensor) => void
   /** Normed hidden states [tokens, hidden]. */
   readonly forward: (g: Graph, batch: Batch, options?: ForwardOptions) => Tensor
+  /** What weights that stream have moved since it was last asked, as of this point of the program. */
+  readonly traffic?: () => Promise<PageTraffic>
 }
 
 /** One tensor arrived: progress, and a place to wait for the device. */

@@ -165,7 +165,8 @@ export abstract class Queue {
   }
   /** Uploads a tensor of a file; a backend that can read files itself overrides this. */
   uploadSource(t: Tensor, source: SourceTensor): void {
-    this.upload(t, source.read)
+    if (this.#muted) t.source = source
+    else this.upload(t, source.read)
   }
   /** The values of a float tensor (i32, i8, u8 too) as f32, at this point of the program. */
   async read(t: Tensor): Promise<Float32Array> {

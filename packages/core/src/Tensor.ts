@@ -5,6 +5,7 @@
 import type { Category, Cell } from "./Allocator.ts"
 import { bytesOf, type DType } from "./dtype.ts"
 import type { Queue } from "./Queue.ts"
+import type { SourceTensor } from "./TensorSource.ts"
 
 /**
  * - `live`: has memory.
@@ -25,6 +26,8 @@ export class Tensor {
   readonly start: number
   state: State
   scope: Scope | undefined
+  /** Of a ghost: where its bytes lie, for who gives it memory later. */
+  source?: SourceTensor
   #cell: Cell | undefined
 
   constructor(

@@ -38,6 +38,8 @@ export type TrainEvent = Data.TaggedEnum<{
   readonly Skipped: OfVariant & Numbers<"step" | "loss" | "gradNorm"> & Pick<NotFinite, "rows" | "limit">
   /** After a Step, where the optimiser's state pages. */
   readonly Paging: PageTraffic & OfVariant & { readonly step: number }
+  /** After a Step, where frozen weights stream. */
+  readonly Streaming: PageTraffic & { readonly step: number }
   /** Held-out rows; accuracy is the share of supervised tokens that the model ranks first. */
   readonly Eval: OfVariant & Numbers<"step" | "loss" | "perplexity" | "accuracy" | "tokens">
   /** What the model says to a prompt now. */

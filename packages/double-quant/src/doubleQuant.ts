@@ -114,7 +114,10 @@ export const doubleQuant: ScaleFormat = {
     ] as const
     scope.queue.uploadSource(storage[0], { ...codes, shape: storage[0].shape })
     scope.queue.uploadSource(storage[1], { ...scales, shape: storage[1].shape })
-    scope.queue.upload(storage[2], () => [mean])
+    scope.queue.uploadSource(
+      storage[2],
+      sourceOf(storage[2].name, [1], () => [mean])
+    )
     return storage
   },
   save: ([codes, nested, offset], path) => [

@@ -3,8 +3,8 @@
  * each finished weight is a file of its own in a working folder inside, from which an interrupted run goes on; weights are put
  * together from these at the end, and config.json, without which a folder is no model, comes last.
  */
-import { existsSync } from "node:fs"
-import { readFile } from "node:fs/promises"
+import { existsSync, statfsSync } from "node:fs"
+import { readFile, rm } from "node:fs/promises"
 import { join } from "node:path"
 import {
   Backend,
@@ -77,6 +77,21 @@ const ofPiece = (file: string, offset: number, tensor: Omit<TensorToWrite, "read
   read: () =>
     bytesInParts({ name: tensor.name, shape: [bytes], dtype: "u8", read: unread, file: { path: file, offset, bytes } })
 })
+/** The same tensors; their file goes once all of them were read: where the disk has no room for the weights twice. */
+const removedWhenRead = (file: string, tensors: ReadonlyArray<TensorToWrite>): ReadonlyArray<TensorToWrite> => {
+  let unread = tensors.length
+  return tensors.map((tensor) => ({
+    ...tensor,
+    read: async function* () {
+      yield* tensor.read() as AsyncIterable<Uint8Array> // bytesInParts, above
+      if (--unread === 0) await rm(file, { force: true })
+    }
+  }))
+}
+const hasRoom = (folder: string, bytes: number): boolean => {
+  const { bavail, bsize } = statfsSync(folder)
+  return Number(bavail) * Number(bsize) > 1.05 * bytes
+}
 const unread = (): never => {
   throw new TypeError("internal: a piece is read by its file")
 }
@@ -121,7 +136,7 @@ const write = Effect.fnUntraced(function* (
   yield* emit(CheckpointEvent.Plan({ linears: linears.length, parameters, arenaBytes }))
 
   const queue: Queue = yield* backend.open(arenas)
-  const pieces: Array<TensorToWrite> = []
+  const pieces: Array<readonly [file: string, tensors: ReadonlyArray<TensorToWrite>]> = []
   let bytes = 0
   for (const [index, path] of linears.entries()) {
     const piece = work.piece(index)
@@ -131,13 +146,17 @@ const write = Effect.fnUntraced(function* (
       yield* writeSafetensors(piece, saved.tensors)
     }
     const tensors = yield* tensorsOf(work.done ? join(out, WEIGHTS) : piece, path)
-    pieces.push(...tensors.list)
+    pieces.push([piece, tensors.list])
     bytes += tensors.bytes
     const event = { path, parameters: sizeOf(weights[index]!.shape), bytes: tensors.bytes }
     yield* emit(CheckpointEvent.Quantized({ ...event, reused, index, count: linears.length }))
   }
   if (!work.done) {
-    const all = [...pieces, ...others.map((tensor) => asItIs(tensor, format.dtype))]
+    const kept = others.map((tensor) => asItIs(tensor, format.dtype))
+    const whole = bytes + others.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0)
+    const twice = hasRoom(out, whole)
+    // A run that is interrupted here makes what has gone anew.
+    const all = [...pieces.flatMap(([file, list]) => (twice ? list : removedWhenRead(file, list))), ...kept]
     yield* emit(CheckpointEvent.Writing({ path: join(out, WEIGHTS), bytes }))
     yield* writeSafetensors(join(out, WEIGHTS), all)
     for (const { name, path } of source.files) {

@@ -7,6 +7,7 @@ import {
   loadAtOnce,
   type MemoryPlan,
   type MicroBatch,
+  RESIDENCY,
   shapeOf
 } from "@graft/core"
 import { memoryOverStep, WatchedQueue } from "./memoryOverStep.ts"
@@ -35,7 +36,7 @@ class ProgramQueue extends WatchedQueue {
   protected override submit(command: Command): void {
     super.submit(command)
     const { kernel, params, operands } = command
-    if (!this.watching || this.origin === OPTIMISER) return // its state may lie elsewhere: its rule is named apart
+    if (!this.watching || this.origin === OPTIMISER || this.origin === RESIDENCY) return // their state may lie elsewhere: the rule is named apart
     this.program.push(
       `${kernel.name} ${JSON.stringify(params)} ${operands.map(({ tensor: { dtype, shape } }) => `${dtype}[${shape}]`).join(" ")}`
     )

@@ -150,7 +150,9 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
     scalars.catch(() => {}) // whoever awaits it reports it
     const traffic = trained.map(({ session }) => session.optimizer.traffic?.())
     for (const one of traffic) one?.catch(() => {}) // likewise
-    return { step, micro, trained, scalars, traffic, from, until: queue.progress.submitted }
+    const streaming = trained[0]?.session.model.traffic?.()
+    streaming?.catch(() => {}) // likewise
+    return { step, micro, trained, scalars, traffic, streaming, from, until: queue.progress.submitted }
   }
   type Enqueued = ReturnType<typeof enqueue>
   const begin = Effect.fnUntraced(function* (step: number) {
@@ -309,6 +311,9 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
       const moved = yield* orStopped(waitFor(() => traffic))
       if (moved !== undefined) yield* emit(TrainEvent.Paging({ ...standing.variant, step, ...moved }))
     }
+    const { streaming } = now
+    const streamed = streaming === undefined ? undefined : yield* orStopped(waitFor(() => streaming))
+    if (streamed !== undefined) yield* emit(TrainEvent.Streaming({ step, ...streamed }))
     if (active().length === 0) {
       if (failed !== undefined && failed.streak > 0) committed = step // skipped, as those before it
       break

@@ -1,6 +1,7 @@
 /** Which model, with which adapter, on which device. */
 import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import { byteSize } from "./byteSize.ts"
 import { maybe, off } from "./maybe.ts"
 import { positiveInt } from "./numbers.ts"
 
@@ -79,6 +80,14 @@ export const storageFlags = {
         "which scale an element has where rows hold no whole blocks: flat, as the format says, or as bitsandbytes 0.50 reads it on AVX-512 machines (default flat)"
       )
     )
+  ),
+  weightsMemory: maybe(
+    byteSize("weights-memory").pipe(
+      Flag.withMetavar("SIZE"),
+      Flag.withDescription(
+        "the most memory for frozen weights, e.g. 2.5GB; layers over it stream from the model's files, as `graft quantize` writes them (default: all in memory)"
+      )
+    )
   )
 }
 export type StorageInput = Command.Command.Config.Infer<typeof storageFlags>
@@ -89,5 +98,6 @@ export const asStored: StorageInput = {
   doubleQuant: false,
   blockSize: undefined,
   skip: undefined,
-  rowScales: undefined
+  rowScales: undefined,
+  weightsMemory: undefined
 }

@@ -58,6 +58,10 @@ const pagingLine = ({ faults, hits, bytesIn, bytesOut, stallSeconds }: PageTraff
   `paging    ${whole(faults)} pages waited for, ${whole(hits)} there in time, ${bytes(bytesIn)} in, ${bytes(bytesOut)} out, ` +
   `${stallSeconds.toFixed(stallSeconds < 1 ? 3 : 1)} s stalled`
 
+const streamingLine = ({ faults, hits, bytesIn, stallSeconds }: PageTraffic): string =>
+  `streamed  ${bytes(bytesIn)} of weights read, ${whole(faults)} layers waited for, ${whole(hits)} there in time, ` +
+  `${stallSeconds.toFixed(stallSeconds < 1 ? 3 : 1)} s stalled`
+
 /** Draws one run. `loadBytes` is what a load has in all. */
 export const trainReporter = (screen: Screen, run: { readonly steps: number; readonly loadBytes: number }) => {
   const { style } = screen
@@ -66,6 +70,7 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
   let stepSeconds: number | undefined
   const firstEvals = new Map<string, number>()
   let paged: PageTraffic | undefined
+  let streamed: PageTraffic | undefined
 
   const named = ({ variant }: { readonly variant?: string }): string => (variant === undefined ? "" : `  ${variant}`)
   const line = (event: Of<"Step">): string => `${plainLine(event)}${named(event)}`
@@ -111,6 +116,9 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
       case "Paging":
         paged = sumOf(paged, event)
         break
+      case "Streaming":
+        streamed = sumOf(streamed, event)
+        break
       case "Eval": {
         const { step, loss, perplexity, accuracy, tokens, variant = "" } = event
         const first = firstEvals.get(variant) ?? loss
@@ -139,6 +147,7 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
         if (event.early !== undefined)
           screen.say(`${style.strong("stopped early")} after step ${event.steps}: ${event.early}`)
         if (paged !== undefined) screen.say(pagingLine(paged))
+        if (streamed !== undefined) screen.say(streamingLine(streamed))
         const process = peakMemory()
         const whole = process === undefined ? "" : `, the whole process ${bytes(process)}`
         screen.say(`memory    planned ${bytes(event.plannedBytes)}, taken ${bytes(event.peakBytes)}${whole}`)

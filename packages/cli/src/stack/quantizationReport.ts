@@ -100,7 +100,8 @@ export const lossesOfModel = (
         doubleQuant: flags?.doubleQuant ?? false,
         blockSize: quantized ? blockSize : undefined,
         skip: quantized ? skip : undefined,
-        rowScales: undefined
+        rowScales: undefined,
+        weightsMemory: undefined
       }
       const scored = yield* Effect.provide(scoreBatches(screen, input, batches), assemblyLayer(stack, model))
       const { meanLoss: loss, tokens, compute: used } = scored

@@ -4,6 +4,7 @@ import { DoubleQuant } from "@graft/double-quant"
 import { GgufBlocks } from "@graft/gguf-quant"
 import { describeLlama, LlamaLoader, type OpenedModel } from "@graft/llama-loader"
 import { type BlockSize, blockSizes, Fp4, Nf4, PlainScales } from "@graft/nf4-quant"
+import { WeightStream } from "@graft/weight-stream"
 import { Effect, Layer } from "effect"
 import type { StorageInput } from "../flags/modelFlags.ts"
 import { InvalidInput } from "../problems.ts"
@@ -34,15 +35,14 @@ export const loaderLayer = (model: OpenedModel, input: StorageInput, compute: Ac
   Effect.gen(function* () {
     const dtype = denseDtype(model, compute)
     const bits = yield* fourBits(model, input)
-    if (yield* staysPacked(model, input))
-      return LlamaLoader.layerOf(model, { denseDtype: dtype }).pipe(
-        Layer.provide(GgufBlocks.layerOf({ denseDtype: dtype }))
-      )
-    if (bits === undefined)
-      return LlamaLoader.layerOf(model, { denseDtype: dtype }).pipe(Layer.provide(Dense.layerOf(dtype)))
-    const { codec, doubleQuant, blockSize, skip } = bits
+    const loader = LlamaLoader.layerOf(model, { denseDtype: dtype, skip: bits?.skip ?? [] })
+    const { weightsMemory } = input
+    const under = weightsMemory === undefined ? loader : WeightStream.layer(loader, { memoryBytes: weightsMemory })
+    if (yield* staysPacked(model, input)) return under.pipe(Layer.provide(GgufBlocks.layerOf({ denseDtype: dtype })))
+    if (bits === undefined) return under.pipe(Layer.provide(Dense.layerOf(dtype)))
+    const { codec, doubleQuant, blockSize } = bits
     const rowScales = input.rowScales ?? "flat"
-    return LlamaLoader.layerOf(model, { denseDtype: dtype, skip }).pipe(
+    return under.pipe(
       Layer.provide((codec === "nf4" ? Nf4 : Fp4).layerOf({ blockSize, rowScales })),
       Layer.provide(doubleQuant ? DoubleQuant.layer : PlainScales.layer)
     )
