@@ -27,7 +27,7 @@ export interface Batch {
   readonly training: boolean
 }
 
-/** A linear of the model. `bias` is part of `forward`. */
+/** A linear of the model. A bias lies outside: no adapter need know of it. */
 export interface Linear {
   readonly path: string
   readonly weight: Matrix
@@ -89,6 +89,8 @@ export interface ModelDescription {
   readonly head: string
   /** Per layer: the width of a token's keys, for the cache. */
   readonly keyValueWidth: number
+  /** c: logits are c · tanh(logits / c); left out: as they come from the head. */
+  readonly logitSoftCap?: number
 }
 export interface Model {
   readonly description: ModelDescription

@@ -1,3 +1,5 @@
+export type { Architecture } from "./architectures/Architecture.ts"
+export { architectureOf, architectures } from "./architectures/known.ts"
 export {
   type ChatMessage,
   type ChatPiece,

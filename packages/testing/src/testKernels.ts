@@ -10,6 +10,7 @@ import { denseCases } from "./kernels/denseCases.ts"
 import { gemmCases } from "./kernels/gemmCases.ts"
 import { networkCases } from "./kernels/networkCases.ts"
 import { optimizerCases } from "./kernels/optimizerCases.ts"
+import { columnCases } from "./kernels/columnCases.ts"
 import { rowCases } from "./kernels/rowCases.ts"
 import { runKernelCase } from "./runKernelCase.ts"
 
@@ -21,6 +22,7 @@ export const toleranceOf = (
 ): number => ([...mix].every((dtype) => dtype === "f32" || dtype === "i32") ? tolerance.f32 : tolerance.rounded)
 
 export const coreKernelCases = (): ReadonlyArray<KernelCase> => [
+  ...columnCases(),
   ...rowCases(),
   ...gemmCases(),
   ...networkCases(),

@@ -1,4 +1,4 @@
-/** fill, add, addScaled, scaleRows, sum, broadcast, scaleColumns and its gradient, gemm: elements, rows and products. */
+/** fill, add, addScaled, scaleRows, sum, broadcast, scaleColumns and its gradient, addColumns, columnSums, columns, gemm: elements, rows and products. */
 import {
   added,
   type Body,
@@ -49,6 +49,27 @@ export const rowBodies: Readonly<Record<string, Body>> = {
     const { tf } = call
     const sums = tf.sum(tf.mul(call.at(1, [-1, n]), call.at(2, [-1, n])), 0, false)
     return [whole(call, tf.div(sums, call.at(3, [n])))]
+  },
+  addColumns: (call) => {
+    const n = sizeOf(call.shapes[2]!)
+    return [call.tf.add(call.at(1, [-1, n]), call.at(2, [n]))]
+  },
+  columnSums: (call) => [whole(call, call.tf.sum(call.at(1, [-1, sizeOf(call.shapes[0]!)]), 0, false))],
+  columns: (call) => {
+    const { tf, number } = call
+    const rows = rowsOf(call, 1)
+    const [width, outWidth, outColumn] = [number("width"), number("outWidth"), number("outColumn")]
+    const piece = tf.slice(call.at(1), [0, number("xColumn")], [rows, width])
+    if (width === outWidth) return [whole(call, piece)]
+    const old = call.at(0)
+    const of = (start: number, count: number) => tf.slice(old, [0, start], [rows, count])
+    const end = outColumn + width
+    const parts = [
+      ...(outColumn > 0 ? [of(0, outColumn)] : []),
+      call.flag("accumulate") ? tf.add(of(outColumn, width), piece) : piece,
+      ...(end < outWidth ? [of(end, outWidth - end)] : [])
+    ]
+    return [tf.concat(parts, 1)]
   },
   gemm: (call) => {
     const { tf, number, flag } = call

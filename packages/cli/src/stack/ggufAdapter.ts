@@ -3,10 +3,10 @@
  * src/llama-adapter.cpp). For the matrix W [out, in] called NAME there are NAME.weight.lora_a [rank, in] and .lora_b
  * [out, rank], and llama.cpp computes Wx + (alpha / rank)·B(Ax) with one alpha for all. Where ours differs from linear to
  * linear (rank-stabilised, alpha patterns), the rest of the scale is multiplied into B. Rows of query and key projections go
- * into llama.cpp's rotary order, as the base's have.
+ * into llama.cpp's rotary order where the base's are in it.
  */
 import type { EncodedTensor, EncodedValue } from "@graft/gguf"
-import { describeLlama, ggufModule, type OpenedModel, rotaryOrder } from "@graft/llama-loader"
+import { architectureOf, describeLlama, ggufModule, type OpenedModel, rotaryOrder } from "@graft/llama-loader"
 import { type AdapterFolder, chosenLinears, loraPlan, rankOf, scaleOf } from "@graft/lora"
 import { Effect } from "effect"
 import { InvalidInput } from "../problems.ts"
@@ -18,12 +18,10 @@ export interface GgufAdapter {
   readonly tensors: ReadonlyArray<EncodedTensor>
 }
 
-/** `architecture`: the base's, as its GGUF has it. */
 export const ggufAdapter = (
   { options, values }: AdapterFolder,
   folder: string,
-  model: OpenedModel,
-  architecture: string
+  model: OpenedModel
 ): Effect.Effect<GgufAdapter, InvalidInput> => {
   const invalid = (message: string) => Effect.fail(new InvalidInput({ message }))
   if (options.dora)
@@ -37,17 +35,19 @@ export const ggufAdapter = (
   const scaled = ({ path }: (typeof chosen)[number]) => scaleOf(path, options) * rankOf(path, options)
   const alpha = scaled(chosen[0]!)
   if (alpha === 0) return invalid(`${folder} has the scale 0 and changes nothing; there is nothing to export`)
+  const architecture = architectureOf(model.config)
+  const { id, pairedRows } = architecture.gguf
   const tensors: Array<EncodedTensor> = []
   for (const linear of chosen) {
     const { path, outFeatures, inFeatures } = linear
-    const name = ggufModule(path)
+    const name = ggufModule(architecture, path)
     if (name === undefined) return invalid(`${folder}: llama.cpp has no name for ${path}`)
     const rank = rankOf(path, options)
     const a = values.get(`${path}.lora_A`)!
     const rest = scaled(linear) / alpha
     const b = values.get(`${path}.lora_B`)!.map((value) => value * rest)
     const rows = bytesOf(b)
-    const turned = architecture === "llama" && /\.self_attn\.[qk]_proj$/.test(path)
+    const turned = pairedRows === true && /\.self_attn\.[qk]_proj$/.test(path)
     tensors.push({ name: `${name}.weight.lora_a`, shape: [rank, inFeatures], type: F32, bytes: bytesOf(a) })
     tensors.push({
       name: `${name}.weight.lora_b`,
@@ -59,7 +59,7 @@ export const ggufAdapter = (
   const text = (value: string): EncodedValue => ({ type: "text", value })
   return Effect.succeed({
     metadata: {
-      "general.architecture": text(architecture),
+      "general.architecture": text(id),
       "general.type": text("adapter"),
       "general.file_type": { type: "u32", value: 0 },
       "general.quantization_version": { type: "u32", value: 2 },

@@ -12,6 +12,7 @@ import { fourBitCodec, fp4, nf4, plainScales } from "@graft/nf4-quant"
 const shape = { hiddenSize: 256, intermediateSize: 700, heads: 4, kvHeads: 2, headDim: 64, vocabularySize: 320 }
 const configOf = (layers: number) =>
   new LlamaConfig({
+    architecture: "llama",
     ...shape,
     layers,
     maxPositions: 64,

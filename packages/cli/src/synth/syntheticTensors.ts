@@ -9,18 +9,18 @@ export interface SyntheticTensor extends SourceTensor {
 }
 const PIECE = 4 << 20 // elements
 
-/** Matrices are normal with deviation 0.02, as a Llama begins; gains are 1. */
+/** Matrices are normal with deviation 0.02, as a Llama begins; gains are 1, biases 0. */
 export const syntheticTensors = (
   config: LlamaConfig,
   dtype: "f32" | "bf16" | "f16",
   seed: number
 ): TensorFile & { readonly all: ReadonlyArray<SyntheticTensor> } => {
-  const all = [...expectedTensors(config)].map(({ name, shape }): SyntheticTensor => {
+  const all = [...expectedTensors(config)].map(({ name, shape, begins }): SyntheticTensor => {
     const size = sizeOf(shape)
     const fill =
-      shape.length === 1
-        ? (_: number, count: number) => narrow(new Float32Array(count).fill(1), dtype)
-        : gaussianFill(name, dtype, seed)
+      begins === "random"
+        ? gaussianFill(name, dtype, seed)
+        : (_: number, count: number) => narrow(new Float32Array(count).fill(begins), dtype)
     return {
       name,
       shape,

@@ -8,7 +8,6 @@ import { Effect } from "effect"
 import type { ExportInput } from "../flags/exportFlags.ts"
 import { bytes } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
-import { architectureOf } from "../stack/architectureOf.ts"
 import { ggufAdapter } from "../stack/ggufAdapter.ts"
 import { openNamed } from "../stack/openNamed.ts"
 
@@ -17,7 +16,7 @@ export const exportAdapter = Effect.fnUntraced(function* ({ adapter, model: path
   const model = yield* openNamed(path)
   const folder = yield* readAdapter(adapter)
   // Whatever is written, the adapter must fit the model.
-  const gguf = format === "gguf" ? yield* ggufAdapter(folder, adapter, model, yield* architectureOf(path)) : undefined
+  const gguf = format === "gguf" ? yield* ggufAdapter(folder, adapter, model) : undefined
   if (gguf === undefined) {
     yield* copyFolder(adapter, out)
     screen.say(`${out}: adapter_config.json and adapter_model.safetensors`)

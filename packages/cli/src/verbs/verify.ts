@@ -17,7 +17,6 @@ import type { VerifyInput } from "../flags/verifyFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { table } from "../show/table.ts"
-import { architectureOf } from "../stack/architectureOf.ts"
 import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
 import { type Difference, differenceOf, probabilitiesOf } from "../stack/divergence.ts"
 import { forwardPass, planForward, rowsAtOnce } from "../stack/forwardPass.ts"
@@ -39,7 +38,7 @@ export const verify = Effect.fnUntraced(function* (input: VerifyInput) {
     return yield* new InvalidInput({ message: `${path} is no .gguf, and llama.cpp opens nothing else; name the GGUF` })
   const model = yield* openNamed(path)
   const adapter = yield* readAdapter(folder)
-  const gguf = yield* ggufAdapter(adapter, folder, model, yield* architectureOf(path))
+  const gguf = yield* ggufAdapter(adapter, folder, model)
   const ids = yield* tokensOf(model, input)
   const judge = yield* llamaCpp(path, input.threads ?? availableParallelism())
   const temporary = yield* Effect.acquireRelease(

@@ -1,6 +1,7 @@
 /** The reference implementations: kernels, the queue that runs them, dense weights, AdamW. What any other is measured against. */
 export * from "./adamW.ts"
 export * from "./attention.ts"
+export * from "./columns.ts"
 export * from "./conversion.ts"
 export * from "./crossEntropy.ts"
 export * from "./denseCodec.ts"

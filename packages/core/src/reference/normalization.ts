@@ -11,13 +11,13 @@ const inverseRms = (x: View, from: number, n: number, epsilon: number): number =
   for (let i = 0; i < n; i++) sum += x[from + i]! ** 2
   return 1 / Math.sqrt(sum / n + epsilon)
 }
-/** y = x / √(mean(x²) + ε) · w, row by row; x [tokens, hidden], w [hidden] (arXiv:1910.07467). */
+/** y = x / √(mean(x²) + ε) · w, row by row; x [tokens, hidden], w [hidden] (arXiv:1910.07467). A shorter w norms each head of a row. */
 export const rmsNormKernel: Kernel<Norm> = {
   name: "rmsNorm",
   outputs: 1,
   fields: ["epsilon"],
   dtypes: ["act", "act", "float"],
-  check: ([, x, w]) => x!.columns !== w!.size && "the gain does not fit",
+  check: ([, x, w]) => x!.columns % w!.size !== 0 && "the gain does not fit",
   reference: ([y, x, w], { epsilon }) => {
     const n = w!.length
     for (let t = 0; t < x!.length; t += n) {
@@ -52,7 +52,7 @@ export const rmsNormBackwardW: Kernel<NormBackward> = {
   outputs: 1,
   fields: ["epsilon", "accumulate"],
   dtypes: ["f32", "act", "act"],
-  workspaceBytes: ([dw, dy]) => 4 * dw!.size * Math.ceil(dy!.rows / NORM_BLOCK),
+  workspaceBytes: ([dw, dy]) => 4 * dw!.size * Math.ceil(dy!.size / dw!.size / NORM_BLOCK),
   reference: ([dw, dy, x], { epsilon, accumulate }) => {
     const n = dw!.length
     if (!accumulate) dw!.fill(0)

@@ -19,6 +19,7 @@ test("transformers 5 spelling", () => {
   assert.deepEqual(
     { ...config },
     {
+      architecture: "llama",
       hiddenSize: 128,
       intermediateSize: 352,
       layers: 4,
@@ -88,7 +89,7 @@ test("says what does not hold together, all of it", () => {
   refuses({ hidden_act: "gelu" }, /hidden_act is gelu/)
   refuses(
     { rope_parameters: { rope_type: "yarn", rope_theta: 1e4, factor: 4 } },
-    /type yarn; default, linear and llama3/
+    /rope_type yarn; default, linear, llama3 and longrope/
   )
   refuses({ rope_parameters: { rope_type: "linear", rope_theta: 1e4 } }, /has no factor/)
   refuses({ rope_parameters: { rope_theta: 1e4, partial_rotary_factor: 0.5 } }, /partial_rotary_factor is 0\.5/)

@@ -1,7 +1,8 @@
 /**
- * A Llama's description as config.json of transformers, for a model that came without one (a GGUF). Its rotary embedding is
+ * A model's description as config.json of transformers, for a model that came without one (a GGUF). Its rotary embedding is
  * said in the spelling of version 4 and of version 5, since a reader that misses it computes something else.
  */
+import { architectureOf } from "../architectures/known.ts"
 import { ConfigError } from "./ConfigError.ts"
 import { inverseFrequencies } from "./inverseFrequencies.ts"
 import type { LlamaConfig, RopeScaling } from "./LlamaConfig.ts"
@@ -19,8 +20,16 @@ const named = (config: LlamaConfig): RopeScaling | undefined => {
   return wanted.every((f, i) => Math.abs(f - got[i]!) <= 1e-5 * f) ? scaling : undefined
 }
 
-const ropeOf = (scaling: RopeScaling): Readonly<Record<string, string | number>> => {
+const ropeOf = (scaling: RopeScaling): Readonly<Record<string, unknown>> => {
   if (scaling.type === "linear") return { rope_type: "linear", factor: scaling.factor }
+  if (scaling.type === "longrope")
+    return {
+      rope_type: "longrope",
+      short_factor: scaling.shortFactors,
+      long_factor: scaling.longFactors,
+      original_max_position_embeddings: scaling.originalMaxPositions,
+      attention_factor: scaling.attentionFactor
+    }
   if (scaling.type !== "llama3") return { rope_type: "default" }
   return {
     rope_type: "llama3",
@@ -45,19 +54,18 @@ export const encodeHuggingFace = (
     })
   const rope = ropeOf(scaling)
   const { eosTokenIds: ends } = config
-  const said = {
-    architectures: ["LlamaForCausalLM"],
-    attention_bias: config.attentionBias,
+  const { huggingFace, activation } = architectureOf(config)
+  const said: Record<string, unknown> = {
+    architectures: [huggingFace.causalLM],
     bos_token_id: config.bosTokenId ?? null,
     dtype,
     eos_token_id: ends.length > 1 ? ends : (ends[0] ?? null),
     head_dim: config.headDim,
-    hidden_act: "silu",
+    hidden_act: activation,
     hidden_size: config.hiddenSize,
     intermediate_size: config.intermediateSize,
     max_position_embeddings: config.maxPositions,
-    mlp_bias: config.mlpBias,
-    model_type: "llama",
+    model_type: huggingFace.modelType,
     num_attention_heads: config.heads,
     num_hidden_layers: config.layers,
     num_key_value_heads: config.kvHeads,
@@ -67,7 +75,13 @@ export const encodeHuggingFace = (
     rope_theta: config.ropeTheta,
     tie_word_embeddings: config.tieWordEmbeddings,
     torch_dtype: dtype,
-    vocab_size: config.vocabularySize
+    vocab_size: config.vocabularySize,
+    ...huggingFace.encode?.(config)
   }
-  return `${JSON.stringify(said, null, 2)}\n`
+  const sorted = Object.fromEntries(
+    Object.keys(said)
+      .sort()
+      .map((key) => [key, said[key]])
+  )
+  return `${JSON.stringify(sorted, null, 2)}\n`
 }

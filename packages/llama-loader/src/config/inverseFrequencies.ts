@@ -6,9 +6,10 @@ import type { LlamaConfig } from "./LlamaConfig.ts"
 
 const f32 = Math.fround
 
-/** f32 [headDim/2] */
+/** f32 [headDim/2]; `long`: for a context beyond the original one, where that makes a difference. */
 export const inverseFrequencies = (
-  config: Pick<LlamaConfig, "headDim" | "ropeTheta" | "ropeScaling">
+  config: Pick<LlamaConfig, "headDim" | "ropeTheta" | "ropeScaling">,
+  long = false
 ): Float32Array => {
   const { headDim, ropeTheta, ropeScaling } = config
   const out = new Float32Array(headDim / 2)
@@ -20,6 +21,10 @@ export const inverseFrequencies = (
       return out.map((f) => f / ropeScaling.factor)
     case "factors":
       return out.map((f, i) => f / f32(ropeScaling.factors[i]!))
+    case "longrope": {
+      const factors = long ? ropeScaling.longFactors : ropeScaling.shortFactors
+      return out.map((_, i) => 1 / f32(f32(factors[i]!) * f32(ropeTheta ** f32((2 * i) / headDim))))
+    }
     case "llama3":
       return out.map((f) => llama3(f, ropeScaling))
   }

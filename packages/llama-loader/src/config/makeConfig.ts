@@ -8,7 +8,7 @@ const decode = Schema.decodeUnknownSync(LlamaConfig, { errors: "all", onExcessPr
 /** @throws ConfigError */
 export const makeConfig = (path: string, fields: Readonly<Record<string, unknown>>): LlamaConfig => {
   const fail = (what: string): never => {
-    throw new ConfigError({ message: `${path} does not describe a Llama: ${what}`, path })
+    throw new ConfigError({ message: `${path} does not describe a model that is known: ${what}`, path })
   }
   let config: LlamaConfig
   try {
@@ -19,10 +19,18 @@ export const makeConfig = (path: string, fields: Readonly<Record<string, unknown
   const { heads, kvHeads, headDim, ropeScaling } = config
   if (heads % kvHeads !== 0) return fail(`${heads} query heads cannot share ${kvHeads} key heads evenly`)
   if (headDim % 2 !== 0) return fail(`rotary embedding turns pairs, and a head has ${headDim} numbers`)
-  if (ropeScaling.type === "factors" && ropeScaling.factors.length !== headDim / 2)
-    return fail(
-      `there are ${ropeScaling.factors.length} divisors of frequencies, and a head of ${headDim} has ${headDim / 2}`
-    )
+  const divisors =
+    ropeScaling.type === "factors"
+      ? [ropeScaling.factors]
+      : ropeScaling.type === "longrope"
+        ? [ropeScaling.shortFactors, ropeScaling.longFactors]
+        : []
+  for (const { length } of divisors)
+    if (length !== headDim / 2)
+      return fail(`there are ${length} divisors of frequencies, and a head of ${headDim} has ${headDim / 2}`)
+  for (const key of ["rotaryLayers", "slidingLayers"] as const)
+    if (config[key] !== undefined && config[key].length !== config.layers)
+      return fail(`${key} has ${config[key].length} entries for ${config.layers} layers`)
   if (ropeScaling.type === "llama3" && ropeScaling.highFrequencyFactor <= ropeScaling.lowFrequencyFactor)
     return fail(
       `high_freq_factor ${ropeScaling.highFrequencyFactor} must be above low_freq_factor ${ropeScaling.lowFrequencyFactor}`

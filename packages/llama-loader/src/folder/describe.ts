@@ -1,4 +1,5 @@
 /** A model in a line, for people. */
+import { architectureOf } from "../architectures/known.ts"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 import { expectedTensors } from "./expectedTensors.ts"
 
@@ -18,7 +19,7 @@ const rounded = (count: number): string =>
 export const describe = (config: LlamaConfig): string => {
   const { layers, hiddenSize, heads, kvHeads, headDim, vocabularySize, maxPositions } = config
   return (
-    `Llama, ${rounded(parameterCount(config))} parameters, ${layers} layers, hidden ${hiddenSize}, ` +
+    `${architectureOf(config).label}, ${rounded(parameterCount(config))} parameters, ${layers} layers, hidden ${hiddenSize}, ` +
     `${heads} heads of ${headDim} over ${kvHeads} key heads, vocabulary ${vocabularySize}, ${maxPositions} positions`
   )
 }

@@ -1,4 +1,6 @@
-/** Every tensor that a Llama of this description must have, by Hugging Face's name (transformers, models/llama). */
+/** Every tensor that a model of this description must have, by Hugging Face's name (transformers, models/). */
+import { architectureOf } from "../architectures/known.ts"
+import { linearsOf, normsOf } from "../block/shapesOf.ts"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 
 export interface ExpectedTensor {
@@ -6,29 +8,25 @@ export interface ExpectedTensor {
   readonly shape: ReadonlyArray<number>
   /** A linear's matrix: what a quantised checkpoint may store in another shape. */
   readonly linear: boolean
+  /** What it holds before any training, as transformers initialises it: small random numbers, or one number everywhere. */
+  readonly begins: "random" | 0 | 1
 }
 
 export function* expectedTensors(config: LlamaConfig): Generator<ExpectedTensor> {
-  const { hiddenSize, intermediateSize, queryWidth, keyValueWidth, vocabularySize } = config
-  yield { name: "model.embed_tokens.weight", shape: [vocabularySize, hiddenSize], linear: false }
+  const { hiddenSize, vocabularySize } = config
+  const { block, shiftedNorms } = architectureOf(config)
+  const gain = { linear: false, begins: shiftedNorms ? 0 : 1 } as const
+  const matrix = { linear: true, begins: "random" } as const
+  const [norms, linears] = [normsOf(block, config), linearsOf(block, config)]
+  yield { name: "model.embed_tokens.weight", shape: [vocabularySize, hiddenSize], linear: false, begins: "random" }
   for (let layer = 0; layer < config.layers; layer++) {
     const at = `model.layers.${layer}`
-    yield { name: `${at}.input_layernorm.weight`, shape: [hiddenSize], linear: false }
-    yield* linear(`${at}.self_attn.q_proj`, queryWidth, hiddenSize, config.attentionBias)
-    yield* linear(`${at}.self_attn.k_proj`, keyValueWidth, hiddenSize, config.attentionBias)
-    yield* linear(`${at}.self_attn.v_proj`, keyValueWidth, hiddenSize, config.attentionBias)
-    yield* linear(`${at}.self_attn.o_proj`, hiddenSize, queryWidth, config.attentionBias)
-    yield { name: `${at}.post_attention_layernorm.weight`, shape: [hiddenSize], linear: false }
-    yield* linear(`${at}.mlp.gate_proj`, intermediateSize, hiddenSize, config.mlpBias)
-    yield* linear(`${at}.mlp.up_proj`, intermediateSize, hiddenSize, config.mlpBias)
-    yield* linear(`${at}.mlp.down_proj`, hiddenSize, intermediateSize, config.mlpBias)
+    for (const { module, width } of norms) yield { name: `${at}.${module}.weight`, shape: [width], ...gain }
+    for (const { module, outFeatures, inFeatures, bias } of linears) {
+      yield { name: `${at}.${module}.weight`, shape: [outFeatures, inFeatures], ...matrix }
+      if (bias) yield { name: `${at}.${module}.bias`, shape: [outFeatures], linear: false, begins: 0 }
+    }
   }
-  yield { name: "model.norm.weight", shape: [hiddenSize], linear: false }
-  if (!config.tieWordEmbeddings) yield { name: "lm_head.weight", shape: [vocabularySize, hiddenSize], linear: true }
-}
-
-/** W [out, in] and its bias. */
-function* linear(path: string, outFeatures: number, inFeatures: number, bias: boolean): Generator<ExpectedTensor> {
-  yield { name: `${path}.weight`, shape: [outFeatures, inFeatures], linear: true }
-  if (bias) yield { name: `${path}.bias`, shape: [outFeatures], linear: false }
+  yield { name: "model.norm.weight", shape: [hiddenSize], ...gain }
+  if (!config.tieWordEmbeddings) yield { name: "lm_head.weight", shape: [vocabularySize, hiddenSize], ...matrix }
 }

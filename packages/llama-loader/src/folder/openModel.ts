@@ -8,6 +8,7 @@ import type { TensorFile } from "@graft/core"
 import { GgufError, openGguf as openGgufFile } from "@graft/gguf"
 import { FileError, fileError, fromThrowing, openSafetensors, openSharded, SafetensorsError } from "@graft/safetensors"
 import { Effect, type Scope } from "effect"
+import { architectureOf } from "../architectures/known.ts"
 import { type ChatTemplate, ChatTemplateError, chatTemplate } from "../chat/ChatTemplate.ts"
 import { templateOfFolder } from "../chat/templateOfFolder.ts"
 import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
@@ -84,7 +85,9 @@ const openGguf = (path: string): Effect.Effect<OpenedModel, OpenError, Scope.Sco
       checkWeights(path, config, tensors)
       const tokenizer = ggufTokenizer(file)
       const raw = file.metadata.get("tokenizer.chat_template")
-      const stored = new Map([...file.tensors.values()].map((tensor) => [huggingFaceName(tensor.name), tensor]))
+      const stored = new Map(
+        [...file.tensors.values()].map((tensor) => [huggingFaceName(architectureOf(config), tensor.name), tensor])
+      )
       return assemble(path, config, tensors, tokenizer, {
         template: typeof raw === "string" ? raw : undefined,
         format: `GGUF v${file.version}, ${formats([...file.tensors.values()].map((tensor) => tensor.type.name))}`,

@@ -1,28 +1,27 @@
-/** A Llama's description from a GGUF's metadata (docs/gguf.md, "LLM"; llama.cpp, src/llama-model.cpp, load_hparams). */
+/** A model's description from a GGUF's metadata (docs/gguf.md, "LLM"; llama.cpp, src/llama-model.cpp, load_hparams). */
 import { fromBf16, fromF16 } from "@graft/core"
 import type { GgufFile, GgufTensor, GgufValue } from "@graft/gguf"
-import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
+import { architectureOfGguf } from "../architectures/known.ts"
+import { ConfigError } from "../config/ConfigError.ts"
 import type { LlamaConfig, RopeScaling } from "../config/LlamaConfig.ts"
 import { makeConfig } from "../config/makeConfig.ts"
-
-export const ggufArchitectures: ReadonlyArray<string> = ["llama"]
+import { longRopeAttention } from "../config/ropeScaling.ts"
 
 /** @throws ConfigError | UnknownArchitecture */
 export const ggufConfig = (file: GgufFile): LlamaConfig => {
   const { path, metadata, tensors } = file
   const fail = (what: string): never => {
-    throw new ConfigError({ message: `${path} does not describe a Llama: ${what}`, path })
+    throw new ConfigError({ message: `${path} does not describe a model that is known: ${what}`, path })
   }
   const architecture = String(metadata.get("general.architecture") ?? "(none)")
   const type = metadata.get("general.type") ?? "model"
   if (type !== "model") return fail(`it is of the type ${JSON.stringify(type)}, not a model`)
-  if (!ggufArchitectures.includes(architecture))
-    throw new UnknownArchitecture({ path, architecture, known: ggufArchitectures })
+  const family = architectureOfGguf(path, architecture)
   const get = (key: string): GgufValue | undefined => metadata.get(`${architecture}.${key}`)
   const number = (key: string): number | undefined => {
     const value = get(key)
     if (value === undefined) return undefined
-    // Per-layer lists occur; a Llama's layers are all alike.
+    // Per-layer lists occur; these models' layers are all of one size.
     const same = isNumbers(value) && value.length > 0 && value.every((item) => item === value[0]) ? value[0] : value
     return typeof same === "number" ? same : fail(`${architecture}.${key} is not one number for all layers`)
   }
@@ -46,23 +45,26 @@ export const ggufConfig = (file: GgufFile): LlamaConfig => {
 
   const bos = metadata.get("tokenizer.ggml.bos_token_id")
   const eos = ["eos", "eot", "eom"].map((kind) => metadata.get(`tokenizer.ggml.${kind}_token_id`))
+  const layers = required("block_count")
   return makeConfig(path, {
+    architecture: family.name,
     hiddenSize,
     intermediateSize: required("feed_forward_length"),
-    layers: required("block_count"),
+    layers,
     heads,
     kvHeads: number("attention.head_count_kv") ?? heads,
     headDim,
     vocabularySize,
     maxPositions: required("context_length"),
     ropeTheta: number("rope.freq_base") ?? 10_000,
-    ropeScaling: scaling(file, get, fail),
+    ropeScaling: scaling(file, number, get, fail),
     rmsNormEpsilon: required("attention.layer_norm_rms_epsilon"),
     tieWordEmbeddings: !tensors.has("output.weight"),
-    attentionBias: tensors.has("blk.0.attn_q.bias"),
-    mlpBias: tensors.has("blk.0.ffn_gate.bias"),
+    attentionBias: tensors.has("blk.0.attn_q.bias") || tensors.has("blk.0.attn_qkv.bias"),
+    mlpBias: tensors.has("blk.0.ffn_up.bias"),
     ...(bos === undefined ? {} : { bosTokenId: bos }),
-    eosTokenIds: [...new Set(eos.filter((id) => id !== undefined))]
+    eosTokenIds: [...new Set(eos.filter((id) => id !== undefined))],
+    ...family.gguf.decode?.({ number, fields: { hiddenSize, layers, heads, headDim }, fail })
   })
 }
 
@@ -71,11 +73,26 @@ const isNumbers = (value: GgufValue): value is Uint32Array | Int32Array =>
 
 const scaling = (
   file: GgufFile,
+  number: (key: string) => number | undefined,
   get: (key: string) => GgufValue | undefined,
   fail: (what: string) => never
 ): RopeScaling => {
   const frequencies = file.tensors.get("rope_freqs.weight")
   if (frequencies !== undefined) return { type: "factors", factors: [...floatsOf(frequencies, fail)] }
+  const [short, long] = ["short", "long"].map((length) => file.tensors.get(`rope_factors_${length}.weight`))
+  if (short !== undefined && long !== undefined) {
+    const maxPositions = number("context_length") ?? 0
+    const originalMaxPositions = number("rope.scaling.original_context_length") ?? maxPositions
+    return {
+      type: "longrope",
+      shortFactors: [...floatsOf(short, fail)],
+      longFactors: [...floatsOf(long, fail)],
+      originalMaxPositions,
+      attentionFactor:
+        number("rope.scaling.attn_factor") ??
+        longRopeAttention(maxPositions / originalMaxPositions, originalMaxPositions)
+    }
+  }
   const type = get("rope.scaling.type") ?? "none"
   const factor = get("rope.scaling.factor") ?? get("rope.scale_linear")
   if (type === "none" && get("rope.scale_linear") === undefined) return { type: "none" }

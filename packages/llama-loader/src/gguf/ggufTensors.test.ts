@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url"
 import { widen } from "@graft/core"
 import { encodeGguf, GgufError, parseGguf } from "@graft/gguf"
 import { memorySource, parseSafetensors } from "@graft/safetensors"
+import { llama } from "../architectures/llama.ts"
 import { ggufConfig } from "./ggufConfig.ts"
 import { ggufModule, huggingFaceName } from "./ggufNames.ts"
 import { ggufTensors } from "./ggufTensors.ts"
@@ -24,7 +25,7 @@ for (const name of ["f16", "q8_0", "q4_0", "q4_1", "llama3-q8_0"]) {
       const [, kind, tensor] = new RegExp(`^${name}\\.(gguf|hf)\\.(.+)$`).exec(key) ?? []
       // Where rows are permuted, the file's own order is not what is wanted.
       if (tensor === undefined || (kind === "gguf" && /attn_[qk]/.test(tensor))) continue
-      const got = tensors.get(kind === "hf" ? tensor : huggingFaceName(tensor)!)!
+      const got = tensors.get(kind === "hf" ? tensor : huggingFaceName(llama, tensor)!)!
       assert.deepEqual(got.shape, expected.tensors.get(key)!.shape)
       assert.deepEqual(widen(got.read(), got.dtype), floats(expected.tensors.get(key)!.read()))
       compared++
@@ -46,14 +47,14 @@ test("the same weights from the folder and from its GGUF", () => {
 })
 
 test("names map for all of a Llama's tensors and nothing else", () => {
-  assert.equal(huggingFaceName("token_embd.weight"), "model.embed_tokens.weight")
-  assert.equal(huggingFaceName("output.weight"), "lm_head.weight")
-  assert.equal(huggingFaceName("blk.12.ffn_gate.bias"), "model.layers.12.mlp.gate_proj.bias")
-  assert.equal(huggingFaceName("blk.0.attn_norm.weight"), "model.layers.0.input_layernorm.weight")
+  assert.equal(huggingFaceName(llama, "token_embd.weight"), "model.embed_tokens.weight")
+  assert.equal(huggingFaceName(llama, "output.weight"), "lm_head.weight")
+  assert.equal(huggingFaceName(llama, "blk.12.ffn_gate.bias"), "model.layers.12.mlp.gate_proj.bias")
+  assert.equal(huggingFaceName(llama, "blk.0.attn_norm.weight"), "model.layers.0.input_layernorm.weight")
   for (const gguf of ["token_embd", "output_norm", "blk.12.ffn_gate", "blk.0.attn_q"])
-    assert.equal(ggufModule(huggingFaceName(`${gguf}.weight`)!.slice(0, -".weight".length)), gguf)
+    assert.equal(ggufModule(llama, huggingFaceName(llama, `${gguf}.weight`)!.slice(0, -".weight".length)), gguf)
   for (const path of ["model.layers.0", "model.layers.x.mlp.up_proj", "blk.0.attn_q"])
-    assert.equal(ggufModule(path), undefined)
+    assert.equal(ggufModule(llama, path), undefined)
   for (const name of [
     "rope_freqs.weight",
     "blk.0.token_embd.weight",
@@ -62,7 +63,7 @@ test("names map for all of a Llama's tensors and nothing else", () => {
     "blk.0.ffn_gate_exps.weight",
     "blk.0.attn_q"
   ])
-    assert.equal(huggingFaceName(name), undefined)
+    assert.equal(huggingFaceName(llama, name), undefined)
 })
 
 test("names every format that cannot be read", () => {

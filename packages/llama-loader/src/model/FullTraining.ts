@@ -16,13 +16,15 @@ import { Effect, Layer } from "effect"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 import { expectedTensors } from "../folder/expectedTensors.ts"
 
-/** Weights to begin with, as transformers initialises a Llama: normal with deviation 0.02, gains 1. */
+/** Weights to begin with, as transformers initialises a Llama: normal with deviation 0.02, gains 1, biases 0. */
 export const randomTensors = (config: LlamaConfig, seed: number): TensorFile => {
   const tensors = new Map(
-    [...expectedTensors(config)].map(({ name, shape }) => {
+    [...expectedTensors(config)].map(({ name, shape, begins }) => {
       const size = shape.reduce((a, b) => a * b, 1)
       const values = () =>
-        shape.length === 1 ? new Float32Array(size).fill(1) : normals(size, seed, siteOf(name)).map((v) => v * 0.02)
+        begins === "random"
+          ? normals(size, seed, siteOf(name)).map((v) => v * 0.02)
+          : new Float32Array(size).fill(begins)
       return [name, sourceOf(name, shape, values)] as const
     })
   )

@@ -19,11 +19,6 @@ const make = (model: OpenedModel, options: Options) =>
     const { denseDtype, skip } = yield* decode(options)
     const codec = yield* WeightCodec
     const { config, tensors } = model
-    if (config.attentionBias || config.mlpBias) {
-      return yield* new BadStack({
-        message: `${model.path}: its linears have biases, which this loader does not compute; take a Llama without`
-      })
-    }
     const stored = config.quantization?.codec
     if (stored !== undefined && codec.codec.adopt === undefined) {
       return yield* new BadStack({

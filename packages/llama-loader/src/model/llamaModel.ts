@@ -1,16 +1,10 @@
 /**
- * The forward pass of the Llama family (arXiv:2307.09288): RMSNorm, rotary embedding, grouped-query attention, SwiGLU; from
- * transformers' modeling_llama.py. Built on any queue from a list of tensors; the meta queue reads none of them.
+ * A Llama or one of its kin (arXiv:2307.09288, and what architectures/ says), built on any queue from a list of tensors; the
+ * meta queue reads none of them. The forward pass is `decoderForward.ts`.
  */
 import {
-  addInto,
-  addRows,
-  alwaysResident,
-  attention,
   type Codec,
-  checkpoint,
   denseCodec,
-  embedding,
   type Graph,
   LinearTable,
   type Loaded,
@@ -20,49 +14,45 @@ import {
   type ModelDescription,
   type ParameterSpec,
   type Queue,
-  rmsNorm,
-  rope,
-  ropeTable,
   type Scope,
   type SourceTensor,
-  swiglu,
+  sourceOf,
   type Tensor,
-  type TensorFile
+  type TensorFile,
+  widen
 } from "@graft/core"
-import { inverseFrequencies as frequenciesOf } from "../config/inverseFrequencies.ts"
+import { architectureOf } from "../architectures/known.ts"
+import { linearsOf, normsOf } from "../block/shapesOf.ts"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 import { WeightsMismatch } from "../folder/checkWeights.ts"
+import { shiftedGain } from "../ops/shiftedGain.ts"
+import { decoderForward } from "./decoderForward.ts"
+import { rotaryTables } from "./rotaryTables.ts"
 
 export const layerPaths = (config: LlamaConfig): ReadonlyArray<string> =>
   Array.from({ length: config.layers }, (_, i) => `model.layers.${i}`)
 
-/** The linears of one layer with their shapes [out, in], in the order of a forward pass. */
-const linearShapes = ({ hiddenSize, intermediateSize, heads, kvHeads, headDim }: LlamaConfig) =>
-  [
-    ["self_attn.q_proj", heads * headDim, hiddenSize],
-    ["self_attn.k_proj", kvHeads * headDim, hiddenSize],
-    ["self_attn.v_proj", kvHeads * headDim, hiddenSize],
-    ["self_attn.o_proj", hiddenSize, heads * headDim],
-    ["mlp.gate_proj", intermediateSize, hiddenSize],
-    ["mlp.up_proj", intermediateSize, hiddenSize],
-    ["mlp.down_proj", hiddenSize, intermediateSize]
-  ] as const
-
-export const describeLlama = (config: LlamaConfig, name: string): ModelDescription => ({
-  name,
-  vocabularySize: config.vocabularySize,
-  maxPositions: config.maxPositions,
-  layers: layerPaths(config),
-  linears: layerPaths(config).flatMap((layer) =>
-    linearShapes(config).map(([module, out, inner]) => ({
-      path: `${layer}.${module}`,
-      outFeatures: out,
-      inFeatures: inner
-    }))
-  ),
-  head: config.tieWordEmbeddings ? "model.embed_tokens" : "lm_head",
-  keyValueWidth: config.kvHeads * config.headDim
-})
+export const describeLlama = (config: LlamaConfig, name: string): ModelDescription => {
+  const { block } = architectureOf(config)
+  const { vocabularySize, maxPositions, tieWordEmbeddings, keyValueWidth, logitSoftCap } = config
+  const layers = layerPaths(config)
+  return {
+    name,
+    vocabularySize,
+    maxPositions,
+    layers,
+    linears: layers.flatMap((layer) =>
+      linearsOf(block, config).map(({ module, outFeatures, inFeatures }) => ({
+        path: `${layer}.${module}`,
+        outFeatures,
+        inFeatures
+      }))
+    ),
+    head: tieWordEmbeddings ? "model.embed_tokens" : "lm_head",
+    keyValueWidth,
+    ...(logitSoftCap === undefined ? {} : { logitSoftCap })
+  }
+}
 
 export interface LlamaSource {
   readonly config: LlamaConfig
@@ -83,28 +73,31 @@ export function* loadLlama(
 ): Generator<Loaded, Model, void> {
   const dense = denseCodec(denseDtype)
   const matrices = new Map<string, Matrix>()
-  const norms = new Map<string, Tensor>()
+  /** Gains and biases, by the tensor's name. */
+  const vectors = new Map<string, Tensor>()
   const shapes = new Map(
     description.linears.map(({ path, outFeatures, inFeatures }) => [path, [outFeatures, inFeatures] as const])
   )
   const trained: Array<ParameterSpec> = []
 
-  const source = (path: string): SourceTensor => {
-    const found = tensors.get(`${path}.weight`)
-    if (found === undefined) throw new RangeError(`${description.name}: there is no tensor ${path}.weight`)
+  const { block, shiftedNorms } = architectureOf(config)
+
+  const source = (name: string): SourceTensor => {
+    const found = tensors.get(name)
+    if (found === undefined) throw new RangeError(`${description.name}: there is no tensor ${name}`)
     return found
   }
-  /** Leaves a module to the trainer if the recipe trains it whole. */
-  const leave = (path: string, group: string, decays: boolean): boolean => {
+  /** Leaves a tensor of a module to the trainer if the recipe trains it whole. */
+  const leave = (path: string, name: string, group: string, decays: boolean): boolean => {
     if (!isTrained(path)) return false
-    const tensor = source(path)
-    trained.push({ path: `${path}.weight`, shape: tensor.shape, group, init: tensor, decays })
+    const tensor = source(name)
+    trained.push({ path: name, shape: tensor.shape, group, init: tensor, decays })
     return true
   }
   const matrix = function* (path: string, by: Codec, group: string): Generator<Loaded, void, void> {
-    if (leave(path, group, true)) return
+    if (leave(path, `${path}.weight`, group, true)) return
     // What lies in the file in the codec's own format stays so, also where it would not be quantised.
-    const weight = codec.adopt?.(tensors, path, scope) ?? by.encode(source(path), scope, path)
+    const weight = codec.adopt?.(tensors, path, scope) ?? by.encode(source(`${path}.weight`), scope, path)
     const wanted = shapes.get(path)
     if (wanted !== undefined && (weight.outFeatures !== wanted[0] || weight.inFeatures !== wanted[1])) {
       // A quantised checkpoint says a linear's shape beside its codes, which nothing has compared with the config yet.
@@ -114,13 +107,17 @@ export function* loadLlama(
     matrices.set(path, weight)
     yield { path, bytes: weight.bytes }
   }
-  const norm = function* (path: string): Generator<Loaded, void, void> {
-    if (leave(path, "norm", false)) return
-    const tensor = source(path)
-    const gain = scope.tensor(tensor.shape, `${path}.weight`, tensor.dtype)
-    queue.uploadSource(gain, tensor)
-    norms.set(path, gain)
-    yield { path, bytes: gain.bytes }
+  const vector = function* (path: string, name: string, group: string, stored: SourceTensor): Generator<Loaded, void, void> {
+    if (leave(path, name, group, false)) return
+    const t = scope.tensor(stored.shape, name, stored.dtype)
+    queue.uploadSource(t, stored)
+    vectors.set(name, t)
+    yield { path: name, bytes: t.bytes }
+  }
+  const norm = (path: string) => {
+    const name = `${path}.weight`
+    const stored = source(name)
+    return vector(path, name, "norm", shiftedNorms ? shifted(stored) : stored)
   }
   const found = <A>(table: ReadonlyMap<string, A>, path: string): A => {
     const value = table.get(path)
@@ -131,11 +128,11 @@ export function* loadLlama(
   yield* matrix("model.embed_tokens", dense, "embedding")
   const linears = new LinearTable()
   for (const layer of description.layers) {
-    yield* norm(`${layer}.input_layernorm`)
-    yield* norm(`${layer}.post_attention_layernorm`)
-    for (const [module] of linearShapes(config)) {
+    for (const { module } of normsOf(block, config)) yield* norm(`${layer}.${module}`)
+    for (const { module, bias } of linearsOf(block, config)) {
       const path = `${layer}.${module}`
       yield* matrix(path, skip(path) ? dense : codec, "base")
+      if (bias) yield* vector(path, `${path}.bias`, "base", source(`${path}.bias`))
       linears.add({
         path,
         get weight() {
@@ -147,14 +144,12 @@ export function* loadLlama(
   }
   yield* norm("model.norm")
   if (!config.tieWordEmbeddings) yield* matrix("lm_head", dense, "embedding")
-  const frequencies = frequenciesOf(config)
-  const inverseFrequencies = scope.tensor([frequencies.length], "inverse frequencies")
-  queue.upload(inverseFrequencies, () => frequencies)
 
-  const { heads, kvHeads, headDim, rmsNormEpsilon: epsilon } = config
-  const sizes = { heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim) }
-  const normed = (g: Graph, x: Tensor, path: string) => rmsNorm(g, x, found(norms, path), epsilon)
-
+  /** A gain that is trained stays what the file has, so that it goes back there. */
+  const gain = (g: Graph, path: string): Tensor => {
+    const w = found(vectors, `${path}.weight`)
+    return shiftedNorms && isTrained(path) ? shiftedGain(g, w) : w
+  }
   const model: Model = {
     description,
     linears,
@@ -164,60 +159,22 @@ export function* loadLlama(
     trained,
     bindTrained: (parameter) => {
       for (const { path } of trained) {
-        const module = path.slice(0, -".weight".length)
         const t = parameter(path)
-        if (t.shape.length === 1) norms.set(module, t)
-        else matrices.set(module, t)
+        if (t.shape.length === 1) vectors.set(path, t)
+        else matrices.set(path.slice(0, -".weight".length), t)
       }
     },
-    forward: (g, batch, { residency = alwaysResident, checkpointing = false, cache } = {}) => {
-      const block = (b: Graph, layer: string, index: number, x: Tensor, table: Tensor): Tensor =>
-        b.scoped(() => {
-          const through = (module: string, t: Tensor) => linears.get(`${layer}.${module}`).forward(b, t, batch)
-          const a = normed(b, x, `${layer}.input_layernorm`)
-          const q = rope(b, through("self_attn.q_proj", a), table, heads)
-          const k = rope(b, through("self_attn.k_proj", a), table, kvHeads)
-          const v = through("self_attn.v_proj", a)
-          const [keys, values] = cache === undefined ? [k, v] : remember(b, cache, index, k, v)
-          const mixed = through("self_attn.o_proj", attention(b, q, keys, values, batch.segments, sizes))
-          const h = addRows(b, x, mixed, 0, 1)
-          const m = normed(b, h, `${layer}.post_attention_layernorm`)
-          const gated = swiglu(b, through("mlp.gate_proj", m), through("mlp.up_proj", m))
-          return addRows(b, h, through("mlp.down_proj", gated), 0, 1)
-        })
-      return g.scoped(() => {
-        const table = ropeTable(g, batch.rowKeys, inverseFrequencies, 1)
-        let h = embedding(g, found(matrices, "model.embed_tokens"), batch.ids)
-        for (const [i, layer] of description.layers.entries()) {
-          const x = h
-          // Residency lies outside the checkpoint, else a layer would be loaded twice in backward.
-          h = g.bracket(
-            () => residency.enter(layer),
-            () => residency.leave(layer),
-            () =>
-              checkpointing
-                ? checkpoint(g, x, (inner, t) => block(inner, layer, i, t, table))
-                : block(g, layer, i, x, table)
-          )
-          g.release(x)
-        }
-        return normed(g, h, "model.norm")
-      })
-    }
+    forward: decoderForward(config, description.layers, {
+      linears,
+      embedding: () => found(matrices, "model.embed_tokens"),
+      gain,
+      bias: (path) => vectors.get(`${path}.bias`),
+      rotary: rotaryTables(config, queue, scope)
+    })
   }
   return model
 }
 
-/** Writes the new keys and values behind the cached ones and gives the whole cache to attention. */
-const remember = (
-  g: Graph,
-  { layers, length }: NonNullable<NonNullable<Parameters<Model["forward"]>[2]>["cache"]>,
-  index: number,
-  k: Tensor,
-  v: Tensor
-): readonly [Tensor, Tensor] => {
-  const { keys, values } = layers[index]!
-  addInto(g, keys, k, { outRow: length })
-  addInto(g, values, v, { outRow: length })
-  return [keys, values]
-}
+/** The gain 1 + w of a norm whose weight is w, in f32. */
+const shifted = (stored: SourceTensor): SourceTensor =>
+  sourceOf(stored.name, stored.shape, () => widen(stored.read(), stored.dtype).map((w) => w + 1))

@@ -1,0 +1,47 @@
+/** Gated feed-forward networks (arXiv:2002.05202): gate and up by themselves or in one matrix. */
+import type { Graph, Tensor } from "@graft/core"
+import type { LlamaConfig } from "../config/LlamaConfig.ts"
+import { sliceColumns } from "../ops/sliceColumns.ts"
+import type { LinearShape, Part } from "./Layer.ts"
+
+/** activation(gate) · up, as `swiglu` is. */
+export type Gate = (g: Graph, gate: Tensor, up: Tensor) => Tensor
+
+const down = ({ hiddenSize, intermediateSize, mlpBias }: LlamaConfig): LinearShape => ({
+  module: "mlp.down_proj",
+  outFeatures: hiddenSize,
+  inFeatures: intermediateSize,
+  bias: mlpBias
+})
+
+/** `gate_proj` and `up_proj`. */
+export const gatedMlp = (gate: Gate): Part => ({
+  linears: (config) => {
+    const { intermediateSize: outFeatures, hiddenSize: inFeatures, mlpBias: bias } = config
+    return [
+      { module: "mlp.gate_proj", outFeatures, inFeatures, bias },
+      { module: "mlp.up_proj", outFeatures, inFeatures, bias },
+      down(config)
+    ]
+  },
+  norms: () => [],
+  forward: ({ g, linear }, x) => linear("mlp.down_proj", gate(g, linear("mlp.gate_proj", x), linear("mlp.up_proj", x)))
+})
+
+/** `gate_up_proj`: the rows of the gate, then those of up (Phi-3). */
+export const fusedGatedMlp = (gate: Gate): Part => ({
+  linears: (config) => [
+    {
+      module: "mlp.gate_up_proj",
+      outFeatures: 2 * config.intermediateSize,
+      inFeatures: config.hiddenSize,
+      bias: config.mlpBias
+    },
+    down(config)
+  ],
+  norms: () => [],
+  forward: ({ g, linear, config: { intermediateSize: width } }, x) => {
+    const both = linear("mlp.gate_up_proj", x)
+    return linear("mlp.down_proj", gate(g, sliceColumns(g, both, 0, width), sliceColumns(g, both, width, width)))
+  }
+})
