@@ -136,12 +136,13 @@ def write_gguf(family, config, state, path):
     if family == "gemma3":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["full_attention"]["factor"])
-    # A vocabulary of bytes and letters, since llama.cpp opens no model without one.
-    tokens = ["<pad>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(VOCABULARY - 3)]
+    # A vocabulary of letters, since llama.cpp opens no model without one.
+    tokens = ["<unk>", "<s>", "</s>", "<0x0A>", "\u2581"] + [chr(33 + i) for i in range(VOCABULARY - 5)]
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores([0.0] * VOCABULARY)
-    writer.add_token_types([3, 3, 3] + [6] * (VOCABULARY - 3))
+    writer.add_token_types([2, 3, 3, 6] + [1] * (VOCABULARY - 4))
+    writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     for name, value in state.items():

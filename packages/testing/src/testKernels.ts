@@ -6,11 +6,11 @@ import { arenasOf, type BackendUnderTest, hasDType, MiB, onDevice } from "./Back
 import { assertClose } from "./closeness.ts"
 import { type KernelCase, mixesOf } from "./KernelCase.ts"
 import { attentionCases } from "./kernels/attentionCases.ts"
+import { columnCases } from "./kernels/columnCases.ts"
 import { denseCases } from "./kernels/denseCases.ts"
 import { gemmCases } from "./kernels/gemmCases.ts"
 import { networkCases } from "./kernels/networkCases.ts"
 import { optimizerCases } from "./kernels/optimizerCases.ts"
-import { columnCases } from "./kernels/columnCases.ts"
 import { rowCases } from "./kernels/rowCases.ts"
 import { runKernelCase } from "./runKernelCase.ts"
 

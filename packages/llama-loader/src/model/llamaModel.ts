@@ -107,7 +107,12 @@ export function* loadLlama(
     matrices.set(path, weight)
     yield { path, bytes: weight.bytes }
   }
-  const vector = function* (path: string, name: string, group: string, stored: SourceTensor): Generator<Loaded, void, void> {
+  const vector = function* (
+    path: string,
+    name: string,
+    group: string,
+    stored: SourceTensor
+  ): Generator<Loaded, void, void> {
     if (leave(path, name, group, false)) return
     const t = scope.tensor(stored.shape, name, stored.dtype)
     queue.uploadSource(t, stored)
