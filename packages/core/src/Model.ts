@@ -5,6 +5,7 @@
 
 import type { PageTraffic } from "./Optimizer.ts"
 import type { Matrix } from "./ops/linear.ts"
+import type { AdapterSegment } from "./ops/loraLinear.ts"
 import type { ParameterSpec } from "./ParameterArena.ts"
 import type { Queue } from "./Queue.ts"
 import type { Graph } from "./Tape.ts"
@@ -32,6 +33,11 @@ export interface Linear {
   readonly path: string
   readonly weight: Matrix
   readonly forward: (g: Graph, x: Tensor, batch: Batch) => Tensor
+  /**
+   * Where `forward` is loraLinear over a frozen weight: its adapter for rows [start, start + rows) of the batch, so that
+   * others may be put beside it, or several linears into one op.
+   */
+  readonly segments?: (batch: Batch, start: number, rows: number) => ReadonlyArray<AdapterSegment>
 }
 
 export class LinearTable {

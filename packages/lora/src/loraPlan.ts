@@ -6,6 +6,7 @@ import {
   type AdapterPlan,
   type AdapterSegment,
   addInto,
+  type Batch,
   Graph,
   type Linear,
   loraLinear,
@@ -86,7 +87,6 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
           const b = parameter(`${path}.lora_B`)
           const scale = scaleOf(path, options)
           const site = siteOf(path)
-          const segment = (x: Tensor): AdapterSegment => ({ start: 0, rows: x.rows, a, b, scale })
           if (dora) {
             const magnitude = parameter(`${path}.lora_magnitude_vector`)
             const norms = cachedNorms(weight, path, scope.tensor([weight.outFeatures], `${path} ‖W‖²`))
@@ -98,19 +98,25 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
               weight,
               forward: (graph, x) =>
                 graph.scoped(() =>
-                  doraLinear(graph, x, weight, segment(x), magnitude, doraNorm(graph, weight, a, b, scale, norms))
+                  doraLinear(
+                    graph,
+                    x,
+                    weight,
+                    { start: 0, rows: x.rows, a, b, scale },
+                    magnitude,
+                    doraNorm(graph, weight, a, b, scale, norms)
+                  )
                 )
             }
           }
-          return {
-            path,
-            weight,
-            forward: (g, x, { rowKeys, seed: runSeed, step, training }) => {
-              const key =
-                training && dropout > 0 ? { dropout: { rate: dropout, seed: runSeed, step, site, rowKeys } } : {}
-              return loraLinear(g, x, weight, [{ ...segment(x), ...key }])
-            }
+          const segments = (batch: Batch, start: number, rows: number): ReadonlyArray<AdapterSegment> => {
+            const { rowKeys, seed: runSeed, step, training } = batch
+            const key =
+              training && dropout > 0 ? { dropout: { rate: dropout, seed: runSeed, step, site, rowKeys } } : {}
+            return [{ start, rows, a, b, scale, ...key }]
           }
+          const forward: Linear["forward"] = (g, x, batch) => loraLinear(g, x, weight, segments(batch, 0, x.rows))
+          return { path, weight, forward, segments }
         })
       }
     },

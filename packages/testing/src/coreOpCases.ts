@@ -19,7 +19,6 @@ import {
   type Scope,
   scaleColumns,
   sizeOf,
-  sliceRows,
   sourceOf,
   sum,
   swiglu,
@@ -167,14 +166,11 @@ export const coreOpCases: ReadonlyArray<OpCase> = [
     named((g, a, b) => addRows(g, addRows(g, a!, b!, 0, 1), addRows(g, b!, a!, 0, 2), 0, 1))
   ),
   opCase(
-    "sliceRows",
-    [x],
-    named((g, t) => sliceRows(g, t!, 2, 3))
-  ),
-  opCase(
-    "sliceRows, overlapping",
-    [x],
-    named((g, t) => addRows(g, sliceRows(g, t!, 0, 4), sliceRows(g, t!, 2, 4), 0, 1))
+    "linear of some rows, twice",
+    [x, parameter("a", 3, WIDTH)],
+    named((g, t, w) =>
+      addRows(g, linear(g, t!, w!, { start: 0, rows: 4 }), linear(g, t!, w!, { start: 2, rows: 4 }), 0, 1)
+    )
   ),
   opCase(
     "rmsNorm",
@@ -193,11 +189,11 @@ export const coreOpCases: ReadonlyArray<OpCase> = [
   ),
   opCase("dropout", [x], (scope) => {
     const key = keyOf(scope)
-    return (g, [t]) => dropout(g, t!, key, 0)
+    return (g, [t]) => dropout(g, t!, key)
   }),
-  opCase("dropout of the last rows", [input("x", 3, WIDTH)], (scope) => {
+  opCase("dropout of the last rows", [x], (scope) => {
     const key = keyOf(scope)
-    return (g, [t]) => dropout(g, t!, key, 4)
+    return (g, [t]) => dropout(g, t!, key, { start: 4, rows: 3 })
   }),
   opCase(
     "rope",

@@ -1,8 +1,17 @@
 /** A whole step of the toy on a backend: the reference's numbers, the plan's bytes, equal bits again and again. */
 import assert from "node:assert/strict"
 import test from "node:test"
-import { type ActivationDType, loadAtOnce, type MicroBatch, type Queue, ReferenceQueue } from "@graft/core"
-import { makeSession, planOf, type Recipe, type Session } from "@graft/trainer"
+import {
+  type ActivationDType,
+  type AdapterPlan,
+  type Limits,
+  loadAtOnce,
+  MetaQueue,
+  type MicroBatch,
+  type Queue,
+  ReferenceQueue
+} from "@graft/core"
+import { makeSession, makeSessions, planOf, type Recipe, type Session, stepTogether } from "@graft/trainer"
 import { arenasOf, type BackendUnderTest, hasDType, MiB, type Open } from "./BackendUnderTest.ts"
 import { assertClose, assertSame } from "./closeness.ts"
 import { fullTraining, toyLora } from "./toyAdapters.ts"
@@ -120,6 +129,39 @@ export const testSession = (name: string, backend: BackendUnderTest): void => {
         assertSame(values, first.parameters[i]!, `parameter ${i}, ${which}`)
     }
   })
+  for (const compute of ["f32", "bf16"] as ReadonlyArray<ActivationDType>) {
+    if (!hasDType(backend, compute)) continue
+    test(`${name}: adapters that share a pass through the base in ${compute} have the bits of those alone, in planned memory`, async () => {
+      const adapters = [
+        toyLora({ rank: 2, dropout: 0.2 }),
+        toyLora({ rank: 5, targets: (path) => !path.includes("v_proj") })
+      ]
+      const recipe = toyRecipe({ compute, checkpointing: compute === "bf16", neftuneAlpha: 5 })
+      const { memory } = planOf(limits, recipe, toyMicro, { adapters })
+      const queue = await backend.open(memory.arenaBytes)
+      const sessions = loadAtOnce(makeSessions(queue, recipe, adapters))
+      const products = stackedProducts(limits, recipe, adapters)
+      assert.ok(products.together < products.apart, `${products.together} products, and ${products.apart} one by one`)
+      for (let step = 1; step <= 3; step++)
+        stepTogether(
+          queue,
+          sessions,
+          step,
+          toyMicro,
+          () => 0.01,
+          () => {}
+        )
+      for (const [i, adapter] of adapters.entries()) {
+        const alone = await runRecipe(backend, { ...recipe, adapter }, 3)
+        for (const [j, { path, values }] of (await sessions[i]!.read()).entries())
+          assertSame(values, alone.parameters[j]!, `adapter ${i}, ${path}`)
+      }
+      assert.deepEqual(queue.allocator.peaks, memory.arenaBytes, "peak of each arena")
+      sessions[0]![Symbol.dispose]()
+      assert.equal(queue.allocator.liveBytes, 0, "the sessions leave bytes behind")
+      await queue.close()
+    })
+  }
   if (backend.record !== undefined) {
     const { record } = backend
     test(`${name}: the flight recorder tells the same of every op of two runs, and where two runs part`, async () => {
@@ -147,4 +189,23 @@ export const testSession = (name: string, backend: BackendUnderTest): void => {
       )
     })
   }
+}
+
+/** Products with frozen weights in one step, by whether adapters share a pass. */
+const stackedProducts = (limits: Limits, recipe: Recipe, adapters: ReadonlyArray<AdapterPlan>) => {
+  const count = (together: boolean) => {
+    const queue = new MetaQueue(limits)
+    const sessions = loadAtOnce(makeSessions(queue, recipe, adapters))
+    stepTogether(
+      queue,
+      sessions,
+      1,
+      toyMicro,
+      () => 0,
+      () => {},
+      together
+    )
+    return queue.ops.filter((op) => op === "dense.apply").length
+  }
+  return { together: count(true), apart: count(false) }
 }

@@ -2,6 +2,8 @@
 import {
   Adapter,
   type AdapterPlan,
+  type AdapterSegment,
+  type Batch,
   type Linear,
   loraLinear,
   ModelLoader,
@@ -60,15 +62,14 @@ export const toyLora = (given: Partial<ToyLora> = {}): AdapterPlan => {
         const site = siteOf(path)
         linears.replace(path, ({ weight }): Linear => {
           if (weight instanceof Tensor) throw new TypeError(`${path} is trained whole`)
-          return {
-            path,
-            weight,
-            forward: (g, x, { rowKeys, seed, step, training }) => {
-              const key = { rate: dropout, seed, step, site, rowKeys }
-              const segment = { start: 0, rows: x.rows, a, b, scale: alpha / rank }
-              return loraLinear(g, x, weight, [training && dropout > 0 ? { ...segment, dropout: key } : segment])
-            }
+          const segments = (batch: Batch, start: number, rows: number): ReadonlyArray<AdapterSegment> => {
+            const { rowKeys, seed, step, training } = batch
+            const key = { rate: dropout, seed, step, site, rowKeys }
+            const segment = { start, rows, a, b, scale: alpha / rank }
+            return [training && dropout > 0 ? { ...segment, dropout: key } : segment]
           }
+          const forward: Linear["forward"] = (g, x, batch) => loraLinear(g, x, weight, segments(batch, 0, x.rows))
+          return { path, weight, forward, segments }
         })
       }
     },

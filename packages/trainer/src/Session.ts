@@ -38,6 +38,8 @@ import {
 } from "@graft/core"
 import { withNoise } from "./neftune.ts"
 import { scoreRows } from "./scoreRows.ts"
+import { type Stack, stackOf } from "./stackOf.ts"
+import { stepTogether } from "./stepTogether.ts"
 
 /** The origin of the commands behind the gradients. */
 export const OPTIMISER = "optimiser"
@@ -59,6 +61,8 @@ export interface Recipe extends Assembly {
   readonly spikeFactor?: number
   /** Whether nothing is applied any more behind a step that was not. */
   readonly haltsOnBadStep?: boolean
+  /** Micro-batches up to so many tokens go through the base for all adapters of a sweep at once; left out: 256. */
+  readonly stackedTokens?: number
 }
 /** The summed loss [1], the supervised tokens [1], the control scalars [4] of optimizer.ts and the guard [3] of stepGuard.ts. */
 export interface StepScalars {
@@ -68,6 +72,20 @@ export interface StepScalars {
   readonly guard: Tensor
 }
 type Report = (scalars: StepScalars) => void
+/** The gradients of one step as they add up. */
+export interface Gathering extends Disposable {
+  readonly session: Session
+  /** [1], to which the micro-batches' summed losses add up. */
+  readonly loss: Tensor
+  readonly leaves: ReadonlyArray<Tensor>
+  /** Where the next micro-batch's gradients go; `finish` when it has been pulled back. */
+  readonly sink: () => ReturnType<typeof gradientSink>
+  readonly pass: (documents: MicroBatch) => void
+  /** Behind the last micro-batch. */
+  readonly close: () => void
+  /** Belongs into the step's atomic group. */
+  readonly commit: (learningRate: number, report: Report) => void
+}
 export interface Session extends Disposable {
   readonly model: Model
   readonly adapter: AdapterPlan
@@ -78,11 +96,10 @@ export interface Session extends Disposable {
   readonly step: (step: number, micro: ReadonlyArray<MicroBatch>, learningRate: number, report: Report) => void
   /** Puts this session's adapter in the model that it shares with others: for who calls the model itself. */
   readonly use: () => void
-  /** The gradients of a step without its update; `commit` belongs into the step's atomic group. */
-  readonly accumulate: (
-    step: number,
-    micro: ReadonlyArray<MicroBatch>
-  ) => Disposable & { readonly commit: (learningRate: number, report: Report) => void }
+  /** Begins a step: its gradients are gathered micro-batch by micro-batch, then committed. */
+  readonly gather: (step: number, micro: ReadonlyArray<MicroBatch>) => Gathering
+  /** All adapters over this base, where several may share a pass through it. */
+  stack?: Stack
   /** Enqueues the summed loss of one micro-batch and how many targets are ranked first, without gradients. */
   readonly evaluate: (documents: MicroBatch, report: (loss: Tensor, hits: Tensor) => void) => void
   /** All that a checkpoint must hold, besides the number of the step. */
@@ -134,6 +151,7 @@ export function* makeSessions(
   }
   const frozen = model.linears.under()
   const sessions: Array<Session> = []
+  const tables: Array<ReadonlyArray<Linear>> = []
   for (const adapter of adapters) {
     for (const linear of frozen) model.linears.replace(linear.path, () => linear)
     const load = function* () {
@@ -146,7 +164,10 @@ export function* makeSessions(
       if (adapters.length > 1) for (const linear of bound) model.linears.replace(linear.path, (): Linear => linear)
     }
     sessions.push(sessionOf(queue, scope, { ...recipe, adapter }, own, use))
+    tables.push(bound)
   }
+  const stack = stackOf(queue, recipe, model, frozen, tables)
+  if (stack !== undefined) for (const session of sessions) session.stack = stack
   return sessions
 }
 
@@ -180,34 +201,44 @@ const sessionOf = (
     haltsOnBadStep: halts = false
   } = recipe
 
-  const accumulate: Session["accumulate"] = (step, micro) => {
-    use()
+  const gather: Session["gather"] = (step, micro) => {
     queue.origin = "batch"
     const inStep = new Scope(queue, "activations")
     const scalar = (name: string): Tensor => inStep.tensor([1], name)
     const [loss, one, tokens] = [scalar("loss"), scalar("one"), scalar("tokens")]
     const partials = inStep.tensor([ranges.length], "Σ g²")
     queue.enqueue(fill, [one], { value: 1 })
+    queue.enqueue(fill, [loss], { value: 0 })
     queue.upload(tokens, () => [micro.reduce((n, documents) => n + supervisedIn(documents), 0)])
-    for (const [i, documents] of micro.entries()) {
-      using inBatch = new Scope(queue, "activations")
-      const batch = collate(inBatch, documents, { seed: recipe.seed, step, training: true })
-      const table = neftuneAlpha > 0 ? withNoise(overrides, inBatch, documents, batch, neftuneAlpha) : overrides
-      using g = new Graph(queue, { overrides: table, activations })
-      g.watch(...leaves.map(([t]) => t))
-      const { residency } = session
-      const hidden = model.forward(g, batch, { residency, checkpointing: recipe.checkpointing })
-      const part = sum(g, linearCrossEntropy(g, hidden, model.head, batch.targets), 1)
-      addInto(g, loss, part, { accumulate: i > 0 })
-      const sink = gradientSink(queue, leaves, i > 0)
-      g.backward(part, one, sink.leaf)
-      sink.finish()
-    }
-    queue.origin = OPTIMISER
-    recipe.allReduce(queue, [...ranges.map((r) => r.gradients), tokens, loss])
-    queue.enqueue(fill, [partials], { value: 0 })
-    for (const [slot, range] of ranges.entries()) queue.enqueue(sumSquares, [partials, range.gradients], { slot })
+    let passes = 0
+    const sink = () => gradientSink(queue, leaves, passes++ > 0)
     return {
+      session,
+      loss,
+      leaves: leaves.map(([t]) => t),
+      sink,
+      pass: (documents) => {
+        use()
+        queue.origin = "batch"
+        using inBatch = new Scope(queue, "activations")
+        const batch = collate(inBatch, documents, { seed: recipe.seed, step, training: true })
+        const table = neftuneAlpha > 0 ? withNoise(overrides, inBatch, documents, batch, neftuneAlpha) : overrides
+        using g = new Graph(queue, { overrides: table, activations })
+        g.watch(...leaves.map(([t]) => t))
+        const { residency } = session
+        const hidden = model.forward(g, batch, { residency, checkpointing: recipe.checkpointing })
+        const part = sum(g, linearCrossEntropy(g, hidden, model.head, batch.targets), 1)
+        addInto(g, loss, part, { accumulate: true })
+        const { leaf, finish } = sink()
+        g.backward(part, one, leaf)
+        finish()
+      },
+      close: () => {
+        queue.origin = OPTIMISER
+        recipe.allReduce(queue, [...ranges.map((r) => r.gradients), tokens, loss])
+        queue.enqueue(fill, [partials], { value: 0 })
+        for (const [slot, range] of ranges.entries()) queue.enqueue(sumSquares, [partials, range.gradients], { slot })
+      },
       commit: (learningRate, report) => {
         queue.enqueue(clipControl, [control, partials, tokens], { maxNorm: recipe.maxGradNorm })
         queue.enqueue(stepGuard, [control, guard, halted, loss, tokens], { spike, halts })
@@ -224,7 +255,7 @@ const sessionOf = (
     optimizer,
     residency: alwaysResident,
     use,
-    accumulate,
+    gather,
     step: (step, micro, learningRate, report) =>
       stepTogether(
         queue,
@@ -259,22 +290,4 @@ const sessionOf = (
     [Symbol.dispose]: () => scope[Symbol.dispose]()
   }
   return session
-}
-
-/** One step of several sessions over one base: all updates are one atomic group, so that a stop finds them at one step. */
-export const stepTogether = (
-  queue: Queue,
-  sessions: ReadonlyArray<Session>,
-  step: number,
-  micro: ReadonlyArray<MicroBatch>,
-  rateOf: (session: Session) => number,
-  report: (session: Session, scalars: StepScalars) => void
-): void => {
-  const made = sessions.map((session) => ({ session, gradients: session.accumulate(step, micro) }))
-  const scalars: Array<readonly [Session, StepScalars]> = []
-  queue.atomic(() => {
-    for (const { session, gradients } of made) gradients.commit(rateOf(session), (s) => scalars.push([session, s]))
-  })
-  for (const [session, s] of scalars) report(session, s)
-  for (const { gradients } of made) gradients[Symbol.dispose]()
 }

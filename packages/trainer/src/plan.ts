@@ -8,11 +8,13 @@ import {
   type MemoryPlan,
   type MicroBatch,
   RESIDENCY,
-  shapeOf
+  shapeOf,
+  tokensIn
 } from "@graft/core"
 import { memoryOverStep, WatchedQueue } from "./memoryOverStep.ts"
 import type { SamplingService } from "./Sampling.ts"
-import { makeSessions, OPTIMISER, type Recipe, stepTogether } from "./Session.ts"
+import { makeSessions, OPTIMISER, type Recipe } from "./Session.ts"
+import { stepTogether } from "./stepTogether.ts"
 
 export interface RunPlan {
   readonly memory: MemoryPlan
@@ -66,17 +68,21 @@ export const planOf = (
   let ops: ReadonlyArray<string> | undefined
   for (const documents of distinct(training)) {
     const from = queue.ops.length
+    const step = (together: boolean) =>
+      stepTogether(
+        queue,
+        sessions,
+        1,
+        [documents],
+        () => 0,
+        () => {},
+        together
+      )
     queue.watching = ops === undefined
-    stepTogether(
-      queue,
-      sessions,
-      1,
-      [documents],
-      () => 0,
-      () => {}
-    )
+    step(true)
     queue.watching = false
     ops ??= queue.ops.slice(from)
+    if (sessions[0]?.stack?.takes(tokensIn(documents)) === true) step(false) // for when one of them has ended
   }
   for (const session of sessions) {
     for (const documents of distinct(evaluation)) session.evaluate(documents, () => {})

@@ -25,7 +25,7 @@ import { Deferred, Effect, Fiber, type Scope } from "effect"
 import { dataProblem, nothingLearnt } from "./dataProblem.ts"
 import { loadSessions } from "./loadSessions.ts"
 import { answerOf, type SamplingService } from "./Sampling.ts"
-import { type Recipe, stepTogether } from "./Session.ts"
+import type { Recipe } from "./Session.ts"
 import {
   countEvaluation,
   decodeProgress,
@@ -36,6 +36,7 @@ import {
   within
 } from "./Standing.ts"
 import { learningRateAt } from "./schedule.ts"
+import { stepTogether } from "./stepTogether.ts"
 import type { TrainerOptions } from "./TrainerOptions.ts"
 
 export interface Run {

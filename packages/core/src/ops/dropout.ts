@@ -2,6 +2,7 @@ import { definePrimitive, Routed } from "../Op.ts"
 import { dropoutKernel } from "../reference/dropout.ts"
 import type { Graph } from "../Tape.ts"
 import type { Tensor } from "../Tensor.ts"
+import { gradientOfRange, type RowRange } from "./linear.ts"
 
 /** What the draw depends on besides the column; `rowKeys` i32 [tokens, 2] holds (sample, token position) of each row. */
 export interface DropoutKey {
@@ -25,13 +26,14 @@ export const dropoutInto = (g: Graph, out: Tensor, x: Tensor, key: DropoutKey, k
 }
 
 export const dropout = definePrimitive("dropout", {
-  forward: (g, x: Tensor, key: DropoutKey, keyRow: number) => {
-    const out = g.tensor(x.shape, "dropout")
-    dropoutInto(g, out, x, key, keyRow)
-    return { out, saved: { x: new Routed(x), key, keyRow } }
+  forward: (g, x: Tensor, key: DropoutKey, range: RowRange = { start: 0, rows: x.rows }) => {
+    const out = g.tensor([range.rows, x.columns], "dropout")
+    dropoutInto(g, out, x, key, range.start, { rows: range.rows, xRow: range.start })
+    return { out, saved: { x: new Routed(x), key, range } }
   },
-  backward: (g, dy, { x, key, keyRow }, into) => {
-    const dx = into(x.tensor)
-    if (dx !== undefined) dropoutInto(g, dx.tensor, dy, key, keyRow, { accumulate: dx.accumulate })
+  backward: (g, dy, { x, key, range }, into) => {
+    const dx = gradientOfRange(g, into, x.tensor, range)
+    if (dx !== undefined)
+      dropoutInto(g, dx.tensor, dy, key, range.start, { outRow: range.start, accumulate: dx.accumulate })
   }
 })

@@ -1,5 +1,6 @@
-import { definePrimitive, Routed } from "../Op.ts"
+import { type Destination, definePrimitive, type Into, Routed } from "../Op.ts"
 import { gemm, plainGemm } from "../reference/gemm.ts"
+import { fill } from "../reference/rows.ts"
 import type { Graph } from "../Tape.ts"
 import { Tensor } from "../Tensor.ts"
 import type { Weight } from "../Weight.ts"
@@ -39,27 +40,42 @@ export const applyMatrixTransposed = (
   g.run(gemm, [dx, dy, w], { ...plainGemm, ...sizes })
 }
 
-/** y [tokens, out] = x [tokens, in] wᵀ; w [out, in] frozen or trained. A frozen one keeps nothing of x. */
+/** Some rows of x instead of all. */
+export interface RowRange {
+  readonly start: number
+  readonly rows: number
+}
+/** Where to add the gradient of a range of x's rows: whoever comes first zeroes the others. */
+export const gradientOfRange = (g: Graph, into: Into, x: Tensor, { rows }: RowRange): Destination | undefined => {
+  const dx = into(x)
+  if (dx === undefined || dx.accumulate || rows === x.rows) return dx
+  g.run(fill, [dx.tensor], { value: 0 })
+  return { ...dx, accumulate: true }
+}
+
+/** y [rows, out] = x [tokens, in] wᵀ; w [out, in] frozen or trained. A frozen one keeps nothing of x. */
 export const linear = definePrimitive("linear", {
-  forward: (g, x: Tensor, w: Matrix) => {
+  forward: (g, x: Tensor, w: Matrix, range: RowRange = { start: 0, rows: x.rows }) => {
     if (x.columns !== inFeatures(w)) {
       throw new TypeError(
         `linear: x is [${x.shape}] but w is [${outFeatures(w)}, ${inFeatures(w)}]: inner sizes differ`
       )
     }
-    const out = g.tensor([x.rows, outFeatures(w)], "linear")
-    applyMatrix(g, out, x, w)
-    return { out, saved: { x: w instanceof Tensor && g.needs(w) ? x : new Routed(x), w } }
+    const { start: xRow, rows } = range
+    const out = g.tensor([rows, outFeatures(w)], "linear")
+    applyMatrix(g, out, x, w, { xRow, rows })
+    return { out, saved: { x: w instanceof Tensor && g.needs(w) ? x : new Routed(x), w, range } }
   },
-  backward: (g, dy, { x, w }, into) => {
+  backward: (g, dy, { x, w, range }, into) => {
     const input = x instanceof Routed ? x.tensor : x
-    const dx = into(input)
-    if (dx !== undefined) applyMatrixTransposed(g, dx.tensor, dy, w, { accumulate: dx.accumulate })
+    const { start, rows } = range
+    const dx = gradientOfRange(g, into, input, range)
+    if (dx !== undefined) applyMatrixTransposed(g, dx.tensor, dy, w, { yRow: start, rows, accumulate: dx.accumulate })
     if (!(w instanceof Tensor)) return
     const dw = into(w)
     if (dw !== undefined) {
-      const { tensor, accumulate } = dw
-      g.run(gemm, [tensor, dy, input], { ...plainGemm, m: w.rows, k: input.rows, n: w.columns, ta: true, accumulate })
+      const sizes = { m: w.rows, k: rows, n: w.columns, ta: true, bRow: start, accumulate: dw.accumulate }
+      g.run(gemm, [dw.tensor, dy, input], { ...plainGemm, ...sizes })
     }
   }
 })

@@ -4,7 +4,7 @@ import type { Tensor } from "../Tensor.ts"
 import type { Weight } from "../Weight.ts"
 import { type DropoutKey, dropout } from "./dropout.ts"
 import { linear } from "./linear.ts"
-import { addRows, sliceRows } from "./rows.ts"
+import { addRows } from "./rows.ts"
 
 /** a [rank, in], b [out, rank]; adapts rows [start, start + rows). */
 export interface AdapterSegment {
@@ -25,8 +25,8 @@ export const loraLinear = defineOp(
   (g: Graph, x: Tensor, w: Weight, segments: ReadonlyArray<AdapterSegment>): Tensor => {
     let y = linear(g, x, w)
     for (const { start, rows, a, b, scale, dropout: key } of segments) {
-      const part = start === 0 && rows === x.rows ? x : sliceRows(g, x, start, rows)
-      const down = linear(g, key === undefined ? part : dropout(g, part, key, start), a)
+      const range = { start, rows }
+      const down = key === undefined ? linear(g, x, a, range) : linear(g, dropout(g, x, key, range), a)
       y = addRows(g, y, linear(g, down, b), start, scale)
     }
     return y

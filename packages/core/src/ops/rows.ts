@@ -1,11 +1,10 @@
-/** Ops on rows of tokens: residual add, a slice, rows added back, scaled columns, sum. */
+/** Ops on rows of tokens: residual add, rows added back, scaled columns, sum. */
 import { definePrimitive, Routed } from "../Op.ts"
 import {
   type AddScaled,
   add,
   addScaled,
   broadcast,
-  fill,
   scaleColumnsBackwardM,
   scaleColumnsKernel,
   sumKernel
@@ -35,21 +34,6 @@ export const addRows = definePrimitive("addRows", {
     if (into.pass(a.tensor, dy)) return
     const da = into(a.tensor)
     if (da !== undefined) addInto(g, da.tensor, dy, { accumulate: da.accumulate })
-  }
-})
-
-/** y [rows, width] = x[start …] */
-export const sliceRows = definePrimitive("sliceRows", {
-  forward: (g, x: Tensor, start: number, rows: number) => {
-    const out = g.tensor([rows, x.columns], "sliceRows")
-    addInto(g, out, x, { rows, xRow: start })
-    return { out, saved: { x: new Routed(x), start } }
-  },
-  backward: (g, dy, { x, start }, into) => {
-    const dx = into(x.tensor)
-    if (dx === undefined) return
-    if (!dx.accumulate) g.run(fill, [dx.tensor], { value: 0 })
-    addInto(g, dx.tensor, dy, { outRow: start, accumulate: true })
   }
 })
 
