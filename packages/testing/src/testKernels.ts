@@ -22,13 +22,13 @@ export const toleranceOf = (
 ): number => ([...mix].every((dtype) => dtype === "f32" || dtype === "i32") ? tolerance.f32 : tolerance.rounded)
 
 export const coreKernelCases = (): ReadonlyArray<KernelCase> => [
-  ...columnCases(),
   ...rowCases(),
   ...gemmCases(),
   ...networkCases(),
   ...attentionCases(),
   ...optimizerCases(),
-  ...denseCases()
+  ...denseCases(),
+  ...columnCases()
 ]
 
 /** Registers one test for each kernel among `cases`. */

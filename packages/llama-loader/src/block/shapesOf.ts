@@ -12,3 +12,19 @@ export const normsOf = ({ residual, attention, mlp }: Block, config: LlamaConfig
   ...attention.norms(config),
   ...mlp.norms(config)
 ]
+
+/** Norms and linears as they lie in a checkpoint: each half behind the norm of its input. */
+export const modulesOf = (
+  { residual, attention, mlp }: Block,
+  config: LlamaConfig
+): ReadonlyArray<LinearShape | NormShape> => {
+  const [first, ...rest] = residual.norms(config)
+  return [
+    ...(first === undefined ? [] : [first]),
+    ...attention.linears(config),
+    ...attention.norms(config),
+    ...rest,
+    ...mlp.linears(config),
+    ...mlp.norms(config)
+  ]
+}

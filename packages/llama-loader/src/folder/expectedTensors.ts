@@ -1,6 +1,6 @@
 /** Every tensor that a model of this description must have, by Hugging Face's name (transformers, models/). */
 import { architectureOf } from "../architectures/known.ts"
-import { linearsOf, normsOf } from "../block/shapesOf.ts"
+import { modulesOf } from "../block/shapesOf.ts"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 
 export interface ExpectedTensor {
@@ -17,14 +17,17 @@ export function* expectedTensors(config: LlamaConfig): Generator<ExpectedTensor>
   const { block, shiftedNorms } = architectureOf(config)
   const gain = { linear: false, begins: shiftedNorms ? 0 : 1 } as const
   const matrix = { linear: true, begins: "random" } as const
-  const [norms, linears] = [normsOf(block, config), linearsOf(block, config)]
+  const modules = modulesOf(block, config)
   yield { name: "model.embed_tokens.weight", shape: [vocabularySize, hiddenSize], linear: false, begins: "random" }
   for (let layer = 0; layer < config.layers; layer++) {
     const at = `model.layers.${layer}`
-    for (const { module, width } of norms) yield { name: `${at}.${module}.weight`, shape: [width], ...gain }
-    for (const { module, outFeatures, inFeatures, bias } of linears) {
-      yield { name: `${at}.${module}.weight`, shape: [outFeatures, inFeatures], ...matrix }
-      if (bias) yield { name: `${at}.${module}.bias`, shape: [outFeatures], linear: false, begins: 0 }
+    for (const one of modules) {
+      const path = `${at}.${one.module}`
+      if ("width" in one) yield { name: `${path}.weight`, shape: [one.width], ...gain }
+      else {
+        yield { name: `${path}.weight`, shape: [one.outFeatures, one.inFeatures], ...matrix }
+        if (one.bias) yield { name: `${path}.bias`, shape: [one.outFeatures], linear: false, begins: 0 }
+      }
     }
   }
   yield { name: "model.norm.weight", shape: [hiddenSize], ...gain }
