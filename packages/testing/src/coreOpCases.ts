@@ -241,6 +241,12 @@ export const coreOpCases: ReadonlyArray<OpCase> = [
     const targets = targetsOf(scope)
     return (g, [t]) => linearCrossEntropy(g, t!, head, targets)
   }),
+  ...[{ softCap: 1.5 }, { smoothing: 0.1 }, { softCap: 2, smoothing: 0.3 }].map((options) =>
+    opCase(`linearCrossEntropy, ${JSON.stringify(options)}`, [x, trainedHead], (scope) => {
+      const targets = targetsOf(scope)
+      return (g, [t, head]) => linearCrossEntropy(g, t!, head!, targets, options)
+    })
+  ),
   opCase("linearCrossEntropy, trained head", [x, trainedHead], (scope) => {
     const targets = targetsOf(scope)
     return (g, [t, head]) => linearCrossEntropy(g, t!, head!, targets)

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import test from "node:test"
 import {
   type AdapterPlan,
-  applyMatrix,
+  applyHead,
   collate,
   Graph,
   linearCrossEntropy,
@@ -44,7 +44,7 @@ const logitsOf = async (queue: Queue, plan: AdapterPlan): Promise<Float32Array> 
   const { model } = session
   const hidden = model.forward(g, collate(scope, document, { seed: 1, step: 1, training: false }))
   const logits = scope.tensor([hidden.rows, model.description.vocabularySize], "logits")
-  applyMatrix(g, logits, hidden, model.head)
+  applyHead(g, logits, hidden, model)
   const read = await queue.read(logits)
   g[Symbol.dispose]()
   scope[Symbol.dispose]()

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 import {
-  applyMatrix,
+  applyHead,
   type Batch,
   collate,
   type DType,
@@ -31,7 +31,7 @@ const logitsOf = (queue: Queue, model: Model, batch: Batch, cache?: KeyValueCach
   using g = new Graph(queue)
   const hidden = model.forward(g, batch, cache === undefined ? {} : { cache })
   const logits = g.tensor([hidden.rows, toySizes.vocabulary], "logits", "f32")
-  applyMatrix(g, logits, hidden, model.head)
+  applyHead(g, logits, hidden, model)
   return queue.read(logits)
 }
 

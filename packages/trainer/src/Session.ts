@@ -16,7 +16,6 @@ import {
   type Leaf,
   type Linear,
   type Loaded,
-  linearCrossEntropy,
   type MakeOptimizer,
   type MicroBatch,
   type Model,
@@ -40,6 +39,7 @@ import { withNoise } from "./neftune.ts"
 import { scoreRows } from "./scoreRows.ts"
 import { type Stack, stackOf } from "./stackOf.ts"
 import { stepTogether } from "./stepTogether.ts"
+import { summedLoss } from "./summedLoss.ts"
 
 /** The origin of the commands behind the gradients. */
 export const OPTIMISER = "optimiser"
@@ -57,6 +57,8 @@ export interface Recipe extends Assembly {
   readonly maxGradNorm: number
   /** NEFTune's alpha; 0 or left out adds no noise. */
   readonly neftuneAlpha?: number
+  /** The share of each target's weight that is spread over the vocabulary, as torch's label_smoothing. */
+  readonly labelSmoothing?: number
   /** A loss above this times the mean of the last ones is not applied; 0 or left out: any is. */
   readonly spikeFactor?: number
   /** Whether nothing is applied any more behind a step that was not. */
@@ -197,9 +199,11 @@ const sessionOf = (
     overrides,
     compute: activations,
     neftuneAlpha = 0,
+    labelSmoothing,
     spikeFactor: spike = 0,
     haltsOnBadStep: halts = false
   } = recipe
+  const { logitSoftCap: softCap = 0 } = model.description
 
   const gather: Session["gather"] = (step, micro) => {
     queue.origin = "batch"
@@ -227,7 +231,7 @@ const sessionOf = (
         g.watch(...leaves.map(([t]) => t))
         const { residency } = session
         const hidden = model.forward(g, batch, { residency, checkpointing: recipe.checkpointing })
-        const part = sum(g, linearCrossEntropy(g, hidden, model.head, batch.targets), 1)
+        const part = summedLoss(g, hidden, model, batch, labelSmoothing)
         addInto(g, loss, part, { accumulate: true })
         const { leaf, finish } = sink()
         g.backward(part, one, leaf)
@@ -271,7 +275,7 @@ const sessionOf = (
       using g = new Graph(queue, { overrides, activations })
       const batch = collate(inBatch, documents, { seed: recipe.seed, step: 0, training: false })
       const hidden = model.forward(g, batch, { residency: session.residency })
-      const { losses, hits } = scoreRows(g, hidden, model.head, batch.targets)
+      const { losses, hits } = scoreRows(g, hidden, model.head, batch.targets, softCap)
       report(sum(g, losses, 1), sum(g, hits, 1))
     },
     get pieces() {

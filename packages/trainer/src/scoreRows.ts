@@ -14,7 +14,7 @@ import {
 const CHUNK_ELEMENTS = 1 << 23
 
 /** losses and hits, f32 [tokens]; 0 where a target is below 0. hidden [tokens, hidden], head [vocabulary, hidden]. */
-export const scoreRows = (g: Graph, hidden: Tensor, head: Matrix, targets: Tensor) => {
+export const scoreRows = (g: Graph, hidden: Tensor, head: Matrix, targets: Tensor, softCap = 0) => {
   const losses = g.tensor([hidden.rows], "losses", "f32")
   const hits = g.tensor([hidden.rows], "hits", "f32")
   g.run(fill, [hits], { value: 0 })
@@ -25,7 +25,7 @@ export const scoreRows = (g: Graph, hidden: Tensor, head: Matrix, targets: Tenso
     const logits = g.tensor([rows, vocab], "logits", "f32")
     applyMatrix(g, logits, hidden, head, { xRow: row0, rows })
     g.run(topIsTarget, [hits, logits, targets], { row0, rows, vocab })
-    g.run(crossEntropyRows, [losses, logits, targets], { row0, rows, vocab, gradient: false })
+    g.run(crossEntropyRows, [losses, logits, targets], { row0, rows, vocab, gradient: false, softCap, smoothing: 0 })
     g.release(logits)
   }
   return { losses, hits }

@@ -13,19 +13,18 @@ import {
   fill,
   Graph,
   type Linear,
-  linearCrossEntropy,
   loraLinear,
   type MicroBatch,
   type Model,
   type Queue,
   Routed,
   Scope,
-  sum,
   Tensor,
   tokensIn
 } from "@graft/core"
 import { withNoise } from "./neftune.ts"
 import type { Gathering, Recipe } from "./Session.ts"
+import { summedLoss } from "./summedLoss.ts"
 
 export interface Stack {
   readonly adapters: number
@@ -55,7 +54,7 @@ export const stackOf = (
     )
   )
   if (tables.length < 2 || linears.some((linear) => linear === undefined)) return undefined
-  const { overrides, compute: activations, seed, checkpointing, neftuneAlpha: alpha = 0 } = recipe
+  const { overrides, compute: activations, seed, checkpointing, neftuneAlpha: alpha = 0, labelSmoothing } = recipe
   const most = recipe.stackedTokens ?? STACKED_TOKENS
   return {
     adapters: tables.length,
@@ -78,7 +77,7 @@ export const stackOf = (
       const rows = tokensIn(documents)
       const parts = gathered.map(({ loss }, i) => {
         const own = partRows(g, hidden, i * rows, rows)
-        const part = sum(g, linearCrossEntropy(g, own, model.head, targets), 1)
+        const part = summedLoss(g, own, model, { targets }, labelSmoothing)
         addInto(g, loss, part, { accumulate: true })
         return part
       })

@@ -1,15 +1,19 @@
 // Softmax cross-entropy by rows; the logits become their own gradient.
 // graft-isa: scalar avx2 avx512 neon
 //
-//   losses[row0 + t] = log Σ_c e^logits[t, c] − logits[t, y]     y = targets[row0 + t]; 0 where y < 0
-//   gradient: logits[t, c] = e^logits[t, c] / Σ − [c = y]        0 where y < 0; else the logits stay
+//   losses[row0 + t] = log Σ_c e^z[c] − (1 − ε) z[y] − ε / vocab · Σ_c z[c]     y = targets[row0 + t]; 0 where y < 0
+//   logits[t, c] = z[c]; gradient: (e^z[c] / Σ − (1 − ε) [c = y] − ε / vocab) · (1 − (z[c] / cap)²), 0 where y < 0
+//   z = logits[t], with a soft cap > 0 (Gemma 2, arXiv:2408.00118 §2) cap · tanh(logits[t] / cap); ε the label smoothing
 //   losses f32, targets i32, logits [rows, vocab]
+//
+//   softCap  z = cap · tanh(z / cap) in place
 //
 // The first pass keeps a running largest logit and a sum relative to it (Milakov and Gimelshein, arXiv:1805.02867), block
 // by block, so that a row is read once for its loss and once more for its gradient.
 //
 //   topIsTarget  hits[row0 + t] = 1 if logits[t, y] is the row's largest (the first of equals), else 0; 0 where y < 0
 #include <graft/block.h>
+#include <graft/tanh.h>
 
 namespace graft {
 namespace GRAFT_ISA {
@@ -69,15 +73,49 @@ static Softmax softmaxOf(const Operand& logits, int64_t at, int64_t vocab) {
 
 #endif
 
+/** z[from … from + n) = cap · tanh(z / cap), block by block. */
+static void capLogits(const Operand& z, int64_t from, int64_t n, float cap) {
+  for (int64_t end = from + n; from < end; from += kBlock) {
+    Buffer buffer;
+    const int64_t count = smaller(kBlock, end - from);
+    float* to = target(z, from, count, buffer, true);
+    map(to, count, [&](F32 value) { return cap * tanh(value / cap); }, to);
+    write(z, from, count, to);
+  }
+}
+
+static void softCap(const Call& call) {
+  const Operand& z = call[0];
+  const float cap = float(call.params[0]);
+  call.pool.parallel(ceilDiv(z.size(), kGrain), [&](int64_t task, int) {
+    capLogits(z, task * kGrain, smaller(kGrain, z.size() - task * kGrain), cap);
+  });
+}
+
+/** Σ of a row, for label smoothing. */
+static double totalOf(const Operand& logits, int64_t at, int64_t vocab) {
+  double total = 0;
+  for (int64_t from = 0; from < vocab; from += kBlock) {
+    Buffer buffer;
+    const int64_t count = smaller(kBlock, vocab - from);
+    total += mapSum(count, [](F32 value) { return value; }, read(logits, at + from, count, buffer));
+  }
+  return total;
+}
+
 static void crossEntropyRows(const Call& call) {
   const Operand& logits = call[1];
   const int64_t row0 = int64_t(call.params[0]), rows = int64_t(call.params[1]), vocab = int64_t(call.params[2]);
   const bool gradient = call.params[3] != 0;
+  const float cap = float(call.params[4]);
+  const double smoothing = call.params[5];
+  const float own = float(1 - smoothing), each = float(smoothing / double(vocab));
   float* losses = call[0].as<float>() + row0;
   const int32_t* targets = call[2].as<int32_t>() + row0;
   eachRow(call.pool, rows, vocab, [&](int64_t t) {
     const int64_t at = t * vocab, y = targets[t];
     Buffer buffer;
+    if (cap > 0 && (y >= 0 || !gradient)) capLogits(logits, at, vocab, cap);
     if (y < 0) {
       losses[t] = 0;
       for (int64_t from = 0; gradient && from < vocab; from += kBlock) {
@@ -90,15 +128,18 @@ static void crossEntropyRows(const Call& call) {
     }
     const Softmax row = softmaxOf(logits, at, vocab);
     // A target beyond the vocabulary comes from the device unchecked: it has no logit, and the loss says so.
-    const double own = y < vocab ? double(*read(logits, at + y, 1, buffer)) : double(__builtin_nanf(""));
-    losses[t] = float(row.largest + __builtin_log(row.sum) - own);
+    const double learnt = y < vocab ? double(*read(logits, at + y, 1, buffer)) : double(__builtin_nanf(""));
+    const double spread = smoothing > 0 ? smoothing / double(vocab) * totalOf(logits, at, vocab) : 0;
+    losses[t] = float(row.largest + __builtin_log(row.sum) - (1 - smoothing) * learnt - spread);
     if (!gradient) return;
     const float share = float(1 / row.sum);
+    const auto slope = [&](auto z) { return 1.0f - (z / cap) * (z / cap); };
     for (int64_t from = 0; from < vocab; from += kBlock) {
       const int64_t count = smaller(kBlock, vocab - from);
       float* to = target(logits, at + from, count, buffer, true);
-      map(to, count, [&](F32 value) { return softmaxExp(value - row.largest) * share; }, to);
-      if (y >= from && y < from + count) to[y - from] -= 1;
+      if (cap > 0) map(to, count, [&](F32 z) { return (softmaxExp(z - row.largest) * share - each) * slope(z); }, to);
+      else map(to, count, [&](F32 z) { return softmaxExp(z - row.largest) * share - each; }, to);
+      if (y >= from && y < from + count) to[y - from] -= cap > 0 ? own * slope(float(learnt)) : own;
       write(logits, at + from, count, to);
     }
   });
@@ -129,7 +170,8 @@ static void topIsTarget(const Call& call) {
 
 void register_crossEntropy(Registry& registry) {
   registry.add("topIsTarget", {"row0", "rows", "vocab"}, topIsTarget);
-  registry.add("crossEntropyRows", {"row0", "rows", "vocab", "gradient"}, crossEntropyRows);
+  registry.add("crossEntropyRows", {"row0", "rows", "vocab", "gradient", "softCap", "smoothing"}, crossEntropyRows);
+  registry.add("softCap", {"softCap"}, softCap);
 }
 
 }  // namespace GRAFT_ISA

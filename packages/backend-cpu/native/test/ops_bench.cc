@@ -167,8 +167,8 @@ int main(int argc, char** argv) {
     memoryBound("gatherGradient", type, {random32({32000, 576}, DType::f32), random32({tokens, 576}, dtype), ids}, {{"accumulate", 1}}, double(tokens) * 576 * (8 + double(graft::bytesOf(dtype))));
     const int64_t vocab = 49152, chunk = 256;
     const Tensor logits = random32({chunk, vocab}, dtype), losses = random32({chunk}, DType::f32);
-    memoryBound("crossEntropyRows", dtype == DType::f32 ? "f32, loss alone" : "bf16, loss alone", {losses, logits, ids}, {{"row0", 0}, {"rows", double(chunk)}, {"vocab", double(vocab)}, {"gradient", 0}}, double(logits.bytes()));
-    memoryBound("crossEntropyRows", dtype == DType::f32 ? "f32, and gradient" : "bf16, and gradient", {losses, logits, ids}, {{"row0", 0}, {"rows", double(chunk)}, {"vocab", double(vocab)}, {"gradient", 1}}, 3 * double(logits.bytes()));
+    memoryBound("crossEntropyRows", dtype == DType::f32 ? "f32, loss alone" : "bf16, loss alone", {losses, logits, ids}, {{"row0", 0}, {"rows", double(chunk)}, {"vocab", double(vocab)}, {"gradient", 0}, {"softCap", 0}, {"smoothing", 0}}, double(logits.bytes()));
+    memoryBound("crossEntropyRows", dtype == DType::f32 ? "f32, and gradient" : "bf16, and gradient", {losses, logits, ids}, {{"row0", 0}, {"rows", double(chunk)}, {"vocab", double(vocab)}, {"gradient", 1}, {"softCap", 0}, {"smoothing", 0}}, 3 * double(logits.bytes()));
     if (dtype == DType::bf16) continue;
     const Tensor control = filled(DType::f32, {4}, {1, 1, 3, 1}), partials = random32({4}, DType::f32);
     memoryBound("sumSquares", type, {partials, b}, {{"slot", 0}}, size);

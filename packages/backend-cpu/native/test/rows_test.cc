@@ -270,39 +270,55 @@ static void testDropout() {
 static void testCrossEntropy() {
   for (int64_t vocab : {1, 2, 37, 1024, 1025, 4100, 32003})
     for (int mix = 0; mix < 2; mix++)
-      for (int gradient = 0; gradient < 2; gradient++) {
+      for (int variant = 0; variant < 5; variant++) {
+        const int gradient = variant > 0;
+        const double cap = variant == 2 || variant == 4 ? 3 : 0, smoothing = variant > 2 ? 0.1 : 0;
+        const bool bentInBf16 = cap > 0 && mix == 1;  // the bent logits lie rounded
         const int64_t rows = vocab > 10000 ? 3 : 7, row0 = 2;
         Tensor logits = randomTensor(mixed(mix, 0), {rows, vocab}, 5), losses = randomTensor(DType::f32, {rows + 3}), targets(DType::i32, {rows + 3});
         for (int64_t t = 0; t < rows + 3; t++) targets.set(t, t == row0 + 1 ? -100 : double((t * 7919) % vocab));
-        if (vocab > 2) logits.set(1, -INFINITY), logits.set(2 * vocab, 90), logits.set(2 * vocab + 1, -150);
+        if (vocab > 2 && smoothing == 0) logits.set(1, -INFINITY), logits.set(2 * vocab, 90), logits.set(2 * vocab + 1, -150);
         Doubles wantedLosses = losses.values(), wantedLogits = logits.values();
         for (int64_t t = 0; t < rows; t++) {
           const int64_t y = int64_t(targets.get(row0 + t));
           double* row = &wantedLogits[z(t * vocab)];
-          double top = -INFINITY, total = 0;
+          double top = -INFINITY, total = 0, all = 0;
+          const Doubles raw(row, row + vocab);
+          const auto bent = [&](double v) { return cap > 0 ? cap * std::tanh(v / cap) : v; };
+          for (int64_t c = 0; c < vocab; c++) row[c] = bent(row[c]), all += row[c];
           for (int64_t c = 0; c < vocab; c++) top = std::max(top, row[c]);
           for (int64_t c = 0; c < vocab; c++) total += std::exp(row[c] - top);
-          wantedLosses[z(row0 + t)] = y < 0 ? 0 : top + std::log(total) - row[y];
+          wantedLosses[z(row0 + t)] = y < 0 ? 0 : top + std::log(total) - (1 - smoothing) * row[y] - (smoothing > 0 ? smoothing / double(vocab) * all : 0);
+          const auto derivative = [&](int64_t c) {
+            return (std::exp(row[c] - top) / total - (c == y) * (1 - smoothing) - smoothing / double(vocab)) * (cap > 0 ? 1 - row[c] * row[c] / (cap * cap) : 1);
+          };
           if (t == 0 && y >= 0 && gradient && vocab < 40) {  // the gradient's formula by finite differences
             for (int64_t c = 0; c < vocab; c++) {
-              if (std::isinf(row[c])) continue;
-              Doubles moved(row, row + vocab);
-              const double there = slope(moved, z(c), [&]() { double s = 0; for (double v : moved) s += std::exp(v - top); return top + std::log(s) - moved[z(y)]; });
-              check("cross-entropy's formula, finite differences", std::fabs(std::exp(row[c] - top) / total - (c == y) - there), 1e-6);
+              if (std::isinf(raw[z(c)])) continue;
+              Doubles moved = raw;
+              const double there = slope(moved, z(c), [&]() {
+                double s = 0, sumOfAll = 0;
+                for (double v : moved) s += std::exp(bent(v) - top), sumOfAll += bent(v);
+                return top + std::log(s) - (1 - smoothing) * bent(moved[z(y)]) - (smoothing > 0 ? smoothing / double(vocab) * sumOfAll : 0);
+              });
+              check("cross-entropy's formula, finite differences", std::fabs(derivative(c) - there), 1e-6);
             }
           }
-          if (gradient) for (int64_t c = 0; c < vocab; c++) row[c] = y < 0 ? 0 : std::exp(row[c] - top) / total - (c == y);
+          if (!gradient) continue;
+          Doubles derivatives(z(vocab));
+          for (int64_t c = 0; c < vocab; c++) derivatives[z(c)] = y < 0 ? 0 : derivative(c);
+          std::copy(derivatives.begin(), derivatives.end(), row);
         }
         std::vector<Tensor> t{losses, logits, targets};
-        run("crossEntropyRows", t, {{"row0", double(row0)}, {"rows", double(rows)}, {"vocab", double(vocab)}, {"gradient", double(gradient)}});
-        compare(label("crossEntropyRows, losses", {double(vocab), double(mix), double(gradient)}), losses, wantedLosses, 1e-6);
-        compare(label("crossEntropyRows, logits", {double(vocab), double(mix), double(gradient)}), logits, wantedLogits, 5e-7);
+        run("crossEntropyRows", t, {{"row0", double(row0)}, {"rows", double(rows)}, {"vocab", double(vocab)}, {"gradient", double(gradient)}, {"softCap", cap}, {"smoothing", smoothing}});
+        compare(label("crossEntropyRows, losses", {double(vocab), double(mix), double(variant)}), losses, wantedLosses, bentInBf16 ? 4e-3 : 1e-6);
+        compare(label("crossEntropyRows, logits", {double(vocab), double(mix), double(variant)}), logits, wantedLogits, bentInBf16 ? 1e-2 : 5e-7);
       }
   // Nothing finite must come of NaN, nor of a target beyond the vocabulary.
   Tensor logits = randomTensor(DType::f32, {2, 50}), losses(DType::f32, {2}), targets = filled(DType::i32, {2}, {3, 50});
   logits.set(20, NAN);
   std::vector<Tensor> t{losses, logits, targets};
-  run("crossEntropyRows", t, {{"row0", 0}, {"rows", 2}, {"vocab", 50}, {"gradient", 1}});
+  run("crossEntropyRows", t, {{"row0", 0}, {"rows", 2}, {"vocab", 50}, {"gradient", 1}, {"softCap", 0}, {"smoothing", 0}});
   check("crossEntropyRows of NaN", !std::isnan(losses.get(0)), 0);
   check("crossEntropyRows beyond the vocabulary", !std::isnan(losses.get(1)), 0);
 }

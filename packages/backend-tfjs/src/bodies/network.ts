@@ -1,4 +1,4 @@
-/** rmsNorm, rope, swiglu, geglu, cross-entropy and the embedding's gradient, forward and backward; the formulas are the kernels' in core. */
+/** rmsNorm, rope, swiglu, geglu, soft cap, cross-entropy and the embedding's gradient, forward and backward; the formulas are the kernels' in core. */
 import {
   added,
   type Body,
@@ -126,21 +126,36 @@ const oneHotOf = <T extends Handle>(call: Call<T>, targets: T, vocab: number): T
   const columns = call.upload(() => Float32Array.from({ length: vocab }, (_, i) => i), [vocab])
   return call.tf.cast(call.tf.equal(targets, columns), "float32")
 }
+const bent = <T extends Handle>(tf: Ops<T>, z: T, softCap: number): T =>
+  tf.mul(tf.tanh(tf.mul(z, scalar(tf, 1 / softCap))), scalar(tf, softCap))
+const softCap: Body = (call) => [bent(call.tf, call.at(0), call.number("softCap"))]
+
 const crossEntropyRows: Body = (call) => {
   const { tf, number } = call
   const [rows, vocab, row0] = [number("rows"), number("vocab"), number("row0")]
-  const logits = call.at(1, [rows, vocab])
+  const [cap, smoothing] = [number("softCap"), number("smoothing")]
+  const raw = call.at(1, [rows, vocab])
   const targets = tf.cast(rowsFrom(tf, call.at(2, [-1, 1]), row0, rows), "float32")
   const learnt = tf.cast(tf.greater(targets, scalar(tf, -0.5)), "float32")
-  const [losses, gradient] = tf.tidy(() => {
-    const oneHot = oneHotOf(call, targets, vocab)
+  const [losses, out] = tf.tidy(() => {
+    const logits = cap > 0 ? bent(tf, raw, cap) : raw
+    const hot = oneHotOf(call, targets, vocab)
+    // What each logit is learnt by: a target's weight, less what is spread over all of them.
+    const wanted =
+      smoothing > 0
+        ? tf.add(tf.mul(hot, scalar(tf, 1 - smoothing)), tf.mul(learnt, scalar(tf, smoothing / vocab)))
+        : hot
     const shifted = tf.sub(logits, tf.max(logits, 1, true))
     const exponentials = tf.exp(shifted)
     const sum = tf.sum(exponentials, 1, true)
-    const own = tf.mul(learnt, tf.sub(tf.log(sum), tf.sum(tf.mul(oneHot, shifted), 1, true)))
-    return call.flag("gradient") ? [own, tf.sub(tf.mul(exponentials, tf.div(learnt, sum)), oneHot)] : [own]
+    const own = tf.mul(learnt, tf.sub(tf.log(sum), tf.sum(tf.mul(wanted, shifted), 1, true)))
+    if (!call.flag("gradient")) return cap > 0 ? [own, logits] : [own]
+    const slope = tf.sub(tf.mul(exponentials, tf.div(learnt, sum)), wanted)
+    if (cap === 0) return [own, slope]
+    const share = tf.mul(logits, scalar(tf, 1 / cap))
+    return [own, tf.mul(slope, tf.sub(scalar(tf, 1), tf.mul(share, share)))]
   })
-  return [placed(call, losses!, row0), gradient ?? logits]
+  return [placed(call, losses!, row0), out ?? raw]
 }
 
 /** TensorFlow's scatter adds repeated ids in no fixed order, so rows of one id meet in a product by ones and zeros before. */
@@ -170,6 +185,7 @@ export const networkBodies: Readonly<Record<string, Body>> = {
   swigluBackward,
   geglu,
   gegluBackward,
+  softCap,
   crossEntropyRows,
   gatherGradient
 }

@@ -2,7 +2,7 @@
 import {
   type ActivationDType,
   type Assembly,
-  applyMatrix,
+  applyHead,
   assemble,
   collate,
   Graph,
@@ -48,7 +48,7 @@ export const forwardPass = (
     logits: (row, rows) => {
       using inChunk = new Scope(queue, "activations")
       const logits = inChunk.tensor([rows, outFeatures(model.head)], "logits", "f32")
-      applyMatrix(g, logits, hidden, model.head, { xRow: row, rows })
+      applyHead(g, logits, hidden, model, { xRow: row, rows })
       return queue.read(logits)
     },
     [Symbol.dispose]: () => {

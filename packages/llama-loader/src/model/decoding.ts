@@ -1,7 +1,7 @@
 /** Text out of a model: a cache of keys and values, fed a prompt at once and then one token at a time. */
 import {
   type ActivationDType,
-  applyMatrix,
+  applyHead,
   type Batch,
   Graph,
   type KeyValueCache,
@@ -69,7 +69,7 @@ export const makeDecoder = (queue: Queue, model: Model, { capacity, compute, ove
       const cache: KeyValueCache = { layers, length }
       const hidden = model.forward(g, stretch(inBatch, ids, length), { cache })
       const logits = g.tensor([1, outFeatures(model.head)], "logits", "f32")
-      applyMatrix(g, logits, hidden, model.head, { xRow: ids.length - 1, rows: 1 })
+      applyHead(g, logits, hidden, model, { xRow: ids.length - 1, rows: 1 })
       length += ids.length
       return queue.read(logits)
     },
@@ -99,6 +99,6 @@ const chunk = (g: Graph, model: Model, hidden: Tensor, row: number, rows: number
   const count = Math.min(rows, hidden.rows - row)
   using inChunk = new Scope(g.queue, "activations")
   const logits = inChunk.tensor([count, outFeatures(model.head)], "logits")
-  applyMatrix(g, logits, hidden, model.head, { xRow: row, rows: count })
+  applyHead(g, logits, hidden, model, { xRow: row, rows: count })
   return g.queue.read(logits)
 }

@@ -10,6 +10,7 @@ import {
   rmsNormKernel,
   ropeKernel,
   ropeTableKernel,
+  softCapKernel,
   swigluBackward,
   swigluKernel,
   topIsTarget,
@@ -151,20 +152,38 @@ const losses = (): ReadonlyArray<KernelCase> =>
   [1, 5, 64, 1003].flatMap((vocab) =>
     either.flatMap((gradient) => {
       const targets = i32([6], [0, vocab - 1, -1, vocab >> 1, -100, 0])
-      const whole = { row0: 0, rows: 6, vocab, gradient }
+      const plain = { gradient, softCap: 0, smoothing: 0, vocab }
+      const whole = { ...plain, row0: 0, rows: 6 }
       const large = Float32Array.from(randomValues(6 * vocab, vocab), (v) => 300 * v) // beyond what exp of an f32 holds
       return [
         kernelCase(crossEntropyRows, `6 rows of ${vocab}`, [f32Out([6]), act([6, vocab]), targets], whole),
         kernelCase(crossEntropyRows, `large logits, ${vocab}`, [f32Out([6]), act([6, vocab], large), targets], whole),
         kernelCase(crossEntropyRows, `rows 2 to 4 of ${vocab}`, [f32([6]), act([3, vocab]), targets], {
+          ...plain,
           row0: 2,
-          rows: 3,
-          vocab,
-          gradient
-        })
+          rows: 3
+        }),
+        ...(
+          [
+            [1.5, 0],
+            [0, 0.1],
+            [2, 0.25]
+          ] as const
+        ).map(([softCap, smoothing]) =>
+          kernelCase(
+            crossEntropyRows,
+            `${vocab}, cap ${softCap}, smoothed ${smoothing}`,
+            [f32Out([6]), act([6, vocab]), targets],
+            { ...whole, softCap, smoothing },
+            { floor: vocab === 1 ? 1 : 0 } // one logit's gradient is 0
+          )
+        )
       ]
     })
   )
+
+const caps = (): ReadonlyArray<KernelCase> =>
+  SHAPES.map(([t, n]) => kernelCase(softCapKernel, `[${t}, ${n}]`, [act([t, n])], { softCap: 0.5 }))
 
 const embeddings = (): ReadonlyArray<KernelCase> =>
   [1, 5, 67].flatMap((width) =>
@@ -235,6 +254,7 @@ export const networkCases = (): ReadonlyArray<KernelCase> => [
   ...dropouts(),
   ...noises(),
   ...losses(),
+  ...caps(),
   ...hits(),
   ...embeddings()
 ]
