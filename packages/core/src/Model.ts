@@ -93,8 +93,6 @@ export interface ModelDescription {
   /** Every linear's path with its shape [out, in]; the output head is named, since "all-linear" leaves it out. */
   readonly linears: ReadonlyArray<{ readonly path: string; readonly outFeatures: number; readonly inFeatures: number }>
   readonly head: string
-  /** Logits z are softCap · tanh(z / softCap): Gemma 2. Left out: as the head gives them. */
-  readonly logitSoftCap?: number
   /** Per layer: the width of a token's keys, for the cache. */
   readonly keyValueWidth: number
   /** c: logits are c · tanh(logits / c); left out: as they come from the head. */
