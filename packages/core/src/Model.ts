@@ -79,8 +79,8 @@ export interface KeyValueCache {
 }
 export interface ForwardOptions {
   readonly residency?: Residency
-  /** Recompute each layer in backward instead of keeping its activations. */
-  readonly checkpointing?: boolean
+  /** Recompute layers in backward instead of keeping their activations: all, or so many from the first on. */
+  readonly checkpointing?: boolean | number
   readonly cache?: KeyValueCache
 }
 

@@ -161,6 +161,22 @@ export const testSession = (name: string, backend: BackendUnderTest): void => {
       assert.equal(queue.allocator.liveBytes, 0, "the sessions leave bytes behind")
       await queue.close()
     })
+    test(`${name}: any number of layers recomputed in ${compute}: the same bits, each one more in no more memory`, async () => {
+      const recipeOf = (checkpointing: boolean | number) =>
+        toyRecipe({ adapter: toyLora({ dropout: 0.1 }), compute, checkpointing })
+      const kept = await runRecipe(backend, recipeOf(false), 3)
+      for (const checkpointing of [true, 0, 1, 2, 3]) {
+        const other = await runRecipe(backend, recipeOf(checkpointing), 3)
+        assertSame(other.losses, kept.losses, `losses, ${checkpointing}`)
+        for (const [i, values] of other.parameters.entries())
+          assertSame(values, kept.parameters[i]!, `parameter ${i}, ${checkpointing}`)
+      }
+      const long = [[toyDocument(0, 40)]]
+      const [none, one, two, all] = [0, 1, 2, true].map(
+        (checkpointing) => planOf(limits, recipeOf(checkpointing), long).memory.byCategory.get("activations")!
+      )
+      assert.ok(none! > one! && one! > two! && two === all, `${none}, ${one}, ${two}, ${all}`)
+    })
   }
   if (backend.record !== undefined) {
     const { record } = backend

@@ -181,6 +181,7 @@ const forwardOf =
         const gated = swiglu(b, through("mlp.gate_proj", m), through("mlp.up_proj", m))
         return addRows(b, h, through("mlp.down_proj", gated), 0, 1)
       })
+    const recomputed = checkpointing === true ? layers.length : Number(checkpointing)
     return g.scoped(() => {
       const table = ropeTable(g, batch.rowKeys, frequencies, 1)
       let h = embedding(g, matrices.get("model.embed_tokens")!, batch.ids)
@@ -190,7 +191,7 @@ const forwardOf =
         h = g.bracket(
           () => residency.enter(layer),
           () => residency.leave(layer),
-          () => (checkpointing ? checkpoint(g, x, (b, t) => block(b, i, t, table)) : block(g, i, x, table))
+          () => (i < recomputed ? checkpoint(g, x, (b, t) => block(b, i, t, table)) : block(g, i, x, table))
         )
         g.release(x)
       }

@@ -52,7 +52,7 @@ export interface Recipe extends Assembly {
   readonly allReduce: (queue: Queue, tensors: ReadonlyArray<Tensor>) => void
   readonly compute: ActivationDType
   readonly seed: number
-  readonly checkpointing: boolean
+  readonly checkpointing: boolean | number
   /** Of the global norm of the mean gradient; 0 does not clip. */
   readonly maxGradNorm: number
   /** NEFTune's alpha; 0 or left out adds no noise. */

@@ -18,8 +18,8 @@ export const TrainerOptions = Schema.Struct({
   /** Of the global norm; 0 does not clip. */
   maxGradNorm: withDefault(NonNegative, 1),
   seed: withDefault(Seed, 0),
-  /** Recompute layers in backward instead of keeping their activations. */
-  checkpointing: withDefault(Schema.Boolean, false),
+  /** Recompute layers in backward instead of keeping their activations: all, or so many from the first on. */
+  checkpointing: withDefault(Schema.Union([Schema.Boolean, NonNegativeInt]), false),
   /** The dtype of activations and of the multiply; left out: bf16 where the backend multiplies it. */
   compute: Schema.optionalKey(Schema.Literals(["f32", "bf16"])),
   /** NEFTune's alpha (arXiv:2310.05914), 5 in the paper; 0 adds no noise. */

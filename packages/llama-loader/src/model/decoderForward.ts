@@ -47,8 +47,10 @@ export const decoderForward = (
     window: slides(config, index) ? (config.window ?? 0) : 0
   }))
 
-  return (g, batch, { residency = alwaysResident, checkpointing = false, cache } = {}) =>
-    g.scoped(() => {
+  return (g, batch, { residency = alwaysResident, checkpointing = false, cache } = {}) => {
+    // The last layers are those that keep: they are done with before an earlier one is computed again.
+    const recomputed = checkpointing === true ? layers.length : Number(checkpointing)
+    return g.scoped(() => {
       const tables = weights.rotary(g, batch.rowKeys, cache?.layers[0]?.keys.rows ?? batch.ids.size)
       const layerOf = (b: Graph, path: string, index: number): Layer => {
         const table = slides(config, index) ? tables.sliding : tables.full
@@ -79,12 +81,13 @@ export const decoderForward = (
         h = g.bracket(
           () => residency.enter(path),
           () => residency.leave(path),
-          () => (checkpointing ? checkpoint(g, x, (inner, t) => through(inner, path, i, t)) : through(g, path, i, x))
+          () => (i < recomputed ? checkpoint(g, x, (inner, t) => through(inner, path, i, t)) : through(g, path, i, x))
         )
         g.release(x)
       }
       return rmsNorm(g, h, weights.gain(g, "model.norm"), epsilon)
     })
+  }
 }
 
 const slides = ({ window, slidingLayers }: LlamaConfig, index: number): boolean =>
