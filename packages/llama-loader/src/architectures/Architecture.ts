@@ -21,6 +21,8 @@ export interface GgufKeys {
     readonly heads: number
     readonly headDim: number
   }
+  /** A flag for each layer. */
+  readonly each: (rule: (layer: number) => boolean) => ReadonlyArray<boolean>
   readonly fail: Fail
 }
 
@@ -42,8 +44,11 @@ export interface Architecture {
     readonly defaults?: { readonly [K in keyof HuggingFaceConfig]?: HuggingFaceConfig[K] }
     /** Fields beyond those of a Llama, or read in another way. */
     readonly decode?: (config: HuggingFaceConfig, fail: Fail) => Fields
-    /** Keys of config.json beyond those of a Llama; `undefined` takes one away. */
-    readonly encode?: (config: LlamaConfig) => Readonly<Record<string, unknown>>
+    /** Keys of config.json beyond those of a Llama; `undefined` takes one away. `rope` is its rotary embedding as it would stand there. */
+    readonly encode?: (
+      config: LlamaConfig,
+      rope: Readonly<Record<string, unknown>>
+    ) => Readonly<Record<string, unknown>>
   }
 
   readonly gguf: {

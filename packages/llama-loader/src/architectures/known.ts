@@ -2,6 +2,8 @@
 import { UnknownArchitecture } from "../config/ConfigError.ts"
 import type { ArchitectureName } from "../config/LlamaConfig.ts"
 import type { Architecture } from "./Architecture.ts"
+import { gemma2 } from "./gemma2.ts"
+import { gemma3 } from "./gemma3.ts"
 import { llama } from "./llama.ts"
 import { mistral } from "./mistral.ts"
 import { phi3 } from "./phi3.ts"
@@ -16,7 +18,9 @@ export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
   qwen2,
   qwen3,
   smollm3,
-  phi3
+  phi3,
+  gemma2,
+  gemma3
 }
 const all = Object.values(architectures)
 

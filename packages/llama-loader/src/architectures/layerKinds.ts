@@ -2,6 +2,10 @@
 import type { HuggingFaceConfig } from "../config/huggingFaceSchema.ts"
 import type { Fail, Fields } from "./Architecture.ts"
 
+/** A flag for each layer; more than a model may have are refused later, by the config's schema. */
+export const eachLayer = (layers: number, rule: (layer: number) => boolean): ReadonlyArray<boolean> =>
+  Array.from({ length: Math.min(Math.max(0, layers), 10_001) }, (_, layer) => rule(layer))
+
 /** `layer_types` as flags: true where a layer slides. */
 export const slidingByType = (types: ReadonlyArray<string>, layers: number, fail: Fail): ReadonlyArray<boolean> => {
   if (types.length !== layers) fail(`layer_types has ${types.length} entries for ${layers} layers`)
@@ -15,10 +19,7 @@ export const slidingByType = (types: ReadonlyArray<string>, layers: number, fail
 export const windowFields = (config: HuggingFaceConfig, rule: (layer: number) => boolean, fail: Fail): Fields => {
   const { sliding_window: window, layer_types: types, num_hidden_layers: layers } = config
   if (window == null) return {}
-  const sliding =
-    types == null
-      ? Array.from({ length: Math.min(layers, 10_000) }, (_, i) => rule(i))
-      : slidingByType(types, layers, fail)
+  const sliding = types == null ? eachLayer(layers, rule) : slidingByType(types, layers, fail)
   if (!sliding.includes(true)) return {}
   return sliding.includes(false) ? { window, slidingLayers: sliding } : { window }
 }

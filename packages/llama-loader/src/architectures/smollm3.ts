@@ -1,11 +1,10 @@
 /** SmolLM3: a Llama of which every fourth layer turns nothing (NoPE, arXiv:2501.18795). */
 import type { Architecture } from "./Architecture.ts"
-import { windowFields, windowKeys } from "./layerKinds.ts"
+import { eachLayer, windowFields, windowKeys } from "./layerKinds.ts"
 import { llama } from "./llama.ts"
 
 const INTERVAL = 4
-const turns = (layers: number, interval: number): ReadonlyArray<boolean> =>
-  Array.from({ length: Math.min(layers, 10_000) }, (_, layer) => (layer + 1) % interval !== 0)
+const turns = (interval: number) => (layer: number) => (layer + 1) % interval !== 0
 
 export const smollm3: Architecture = {
   ...llama,
@@ -19,7 +18,8 @@ export const smollm3: Architecture = {
       const { num_hidden_layers: layers, no_rope_layers: listed, no_rope_layer_interval: interval } = config
       if (listed != null && listed.length < layers)
         fail(`no_rope_layers has ${listed.length} entries for ${layers} layers`)
-      const rotaryLayers = listed?.slice(0, layers).map((flag) => flag !== 0) ?? turns(layers, interval ?? INTERVAL)
+      const rotaryLayers =
+        listed?.slice(0, layers).map((flag) => flag !== 0) ?? eachLayer(layers, turns(interval ?? INTERVAL))
       const window =
         config.use_sliding_window === true ? windowFields(config, (layer) => !rotaryLayers[layer], fail) : {}
       return { rotaryLayers, ...window }
@@ -33,5 +33,5 @@ export const smollm3: Architecture = {
     })
   },
   // llama.cpp has the interval in its code, not in the file (src/models/smollm3.cpp).
-  gguf: { id: "smollm3", pairedRows: true, decode: ({ fields }) => ({ rotaryLayers: turns(fields.layers, INTERVAL) }) }
+  gguf: { id: "smollm3", pairedRows: true, decode: ({ each }) => ({ rotaryLayers: each(turns(INTERVAL)) }) }
 }

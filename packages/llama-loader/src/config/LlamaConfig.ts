@@ -36,7 +36,16 @@ export const RopeScaling = Schema.Union([
 export type RopeScaling = typeof RopeScaling.Type
 
 /** The families that are known; each is a file of `architectures/`. */
-export const ArchitectureName = Schema.Literals(["llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3"])
+export const ArchitectureName = Schema.Literals([
+  "llama",
+  "mistral",
+  "qwen2",
+  "qwen3",
+  "smollm3",
+  "phi3",
+  "gemma2",
+  "gemma3"
+])
 export type ArchitectureName = typeof ArchitectureName.Type
 
 /** bitsandbytes' part of `quantization_config`, as it stands there. */

@@ -76,7 +76,7 @@ export const encodeHuggingFace = (
     tie_word_embeddings: config.tieWordEmbeddings,
     torch_dtype: dtype,
     vocab_size: config.vocabularySize,
-    ...huggingFace.encode?.(config)
+    ...huggingFace.encode?.(config, { rope_theta: config.ropeTheta, ...rope })
   }
   const sorted = Object.fromEntries(
     Object.keys(said)

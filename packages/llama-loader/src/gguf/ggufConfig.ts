@@ -2,6 +2,7 @@
 import { fromBf16, fromF16 } from "@graft/core"
 import type { GgufFile, GgufTensor, GgufValue } from "@graft/gguf"
 import { architectureOfGguf } from "../architectures/known.ts"
+import { eachLayer } from "../architectures/layerKinds.ts"
 import { ConfigError } from "../config/ConfigError.ts"
 import type { LlamaConfig, RopeScaling } from "../config/LlamaConfig.ts"
 import { makeConfig } from "../config/makeConfig.ts"
@@ -64,7 +65,12 @@ export const ggufConfig = (file: GgufFile): LlamaConfig => {
     mlpBias: tensors.has("blk.0.ffn_up.bias"),
     ...(bos === undefined ? {} : { bosTokenId: bos }),
     eosTokenIds: [...new Set(eos.filter((id) => id !== undefined))],
-    ...family.gguf.decode?.({ number, fields: { hiddenSize, layers, heads, headDim }, fail })
+    ...family.gguf.decode?.({
+      number,
+      fields: { hiddenSize, layers, heads, headDim },
+      each: (rule) => eachLayer(layers, rule),
+      fail
+    })
   })
 }
 
