@@ -47,6 +47,7 @@ const documents = [toyDocument(0), toyDocument(1, 7), toyDocument(2, 12, 4), toy
 for (const [title, given] of [
   ["LoRA with dropout", { adapter: toyLora({ dropout: 0.2 }) }],
   ["full training", { adapter: fullTraining }],
+  ["LoRA with label smoothing", { labelSmoothing: 0.1 }],
   ["full training, untied", { adapter: fullTraining, model: { tied: false } }],
   ["LoRA with NEFTune", { neftuneAlpha: 5 }],
   ["full training with NEFTune", { adapter: fullTraining, neftuneAlpha: 5 }]

@@ -24,6 +24,13 @@ export const TrainerOptions = Schema.Struct({
   compute: Schema.optionalKey(Schema.Literals(["f32", "bf16"])),
   /** NEFTune's alpha (arXiv:2310.05914), 5 in the paper; 0 adds no noise. */
   neftuneAlpha: withDefault(NonNegative, 0),
+  /** The share of each target's weight that is spread over the vocabulary, as torch's label_smoothing; held-out losses are without. */
+  labelSmoothing: withDefault(
+    Schema.Finite.check(
+      Schema.isBetween({ minimum: 0, maximum: 0.999 }, { message: "expected label smoothing from 0 to 0.999" })
+    ),
+    0
+  ),
   /** Steps between evaluations; 0: only before the first and after the last. */
   evalEvery: withDefault(NonNegativeInt, 0),
   /** Evaluations without a better loss after which the run ends; 0: it goes on. */

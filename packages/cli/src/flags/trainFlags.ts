@@ -85,6 +85,10 @@ const rateFlags = {
     Flag.withDefault(0),
     described("noise on the embeddings while training (arXiv:2310.05914), 5 in the paper; 0: none (default 0)")
   ),
+  labelSmoothing: fraction("label-smoothing").pipe(
+    Flag.withDefault(0),
+    described("share of each target's weight that is spread over the vocabulary while training (default 0)")
+  ),
   checkpointing: off("checkpointing", "recompute each layer in the backward pass: less memory, about a third more work")
 }
 const evaluationFlags = {

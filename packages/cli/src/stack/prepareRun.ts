@@ -88,6 +88,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
     checkpointing: input.checkpointing,
     ...(input.compute === undefined ? {} : { compute: input.compute }),
     neftuneAlpha: input.neftuneAlpha,
+    labelSmoothing: input.labelSmoothing,
     evalEvery: input.evalEvery,
     patience: input.patience,
     minDelta: input.minDelta,

@@ -164,3 +164,31 @@ test("in bf16 the loss stays f32", () =>
     assertSame(await value, await wanted.value, "losses")
     assertClose(await gradients[0]!, await wanted.gradients[0]!, 1 / 64, "dx")
   }))
+
+/** torch 2.15: CrossEntropyLoss(label_smoothing=0.1, reduction="none")(2 · tanh(x wᵀ / 2), targets) in f64, and the gradients of its sum. */
+const torch = {
+  x: [0.5, -1.25, 0.75, 1.5, 0.25, -0.5, -0.75, 1, 0.125, 2, -0.5, 1],
+  w: [0.25, -0.5, 1, 1.5, 0.75, -1, -0.5, 0.125, 0.25, 2, -1.5, 0.5, -1, 1, -0.25],
+  targets: [3, 0, -100, 1],
+  losses: [0.75483293, 2.7524353, 0, 1.507325],
+  dx: [
+    -0.064535838, 0.006469229, 0.14811354, 0.14650264, 0.31374732, -0.86993669, 0, 0, 0, -0.51237007, -0.35439798,
+    0.50012943
+  ]
+}
+test("soft cap and label smoothing together are torch's", () =>
+  onReference(async (queue, scope) => {
+    const x = tensorOf(scope, "x", [4, 3], torch.x)
+    const w = tensorOf(scope, "w", [5, 3], torch.w)
+    const targets = tensorOf(scope, "targets", [4], torch.targets, "i32")
+    const options = { softCap: 2, smoothing: 0.1 }
+    const { value, gradients } = gradientsOf(queue, [x, w], (g) => linearCrossEntropy(g, x, w, targets, options))
+    assertClose(await value, torch.losses, 1e-6, "losses")
+    const dy = outputGradient(4)
+    assertClose(
+      await gradients[0]!,
+      torch.dx.map((d, i) => d * dy[Math.floor(i / 3)]!),
+      1e-6,
+      "dx"
+    )
+  }))
