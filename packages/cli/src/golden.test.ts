@@ -3,14 +3,9 @@ import assert from "node:assert/strict"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
-import { Adapter, adamW, Backend, Dense, Kernels, loadAtOnce, ModelLoader, type Tensor } from "@graft/core"
-import { LlamaLoader } from "@graft/llama-loader"
-import { Lora } from "@graft/lora"
-import { blankDocument, makeSession, planOf, type Recipe } from "@graft/trainer"
-import { Effect, Layer } from "effect"
 import { backends, graftOk, jsonLines, temporaryFolder } from "./commandUnderTest.ts"
+import { gradientsOf } from "./goldenGradients.ts"
 import { distance, floatsOf, type GoldenSet, goldenSets, integersIn } from "./goldenSets.ts"
-import { backendLayer } from "./stack/backendLayer.ts"
 
 const folder = temporaryFolder()
 const TIMEOUT = { timeout: 240_000 }
@@ -39,7 +34,10 @@ for (const set of goldenSets) {
         assert.ok(off <= 1e-5, `${off}`)
       })
       test(`${set.name}, ${backend}: gradients of ${adapter} within 1e-4 of the largest`, TIMEOUT, async () => {
-        const gradients = await gradientsOf(set, backend, adapter)
+        const gradients = await gradientsOf(
+          { model: set.at("tiny-llama"), ids: set.at("tiny-llama/logits.safetensors"), adapter: set.at(adapter) },
+          backend
+        )
         const wanted = await floatsOf(set.at(`${adapter}/grads.safetensors`))
         const plain = [...wanted].filter(([name]) => !name.startsWith("nf4."))
         assert.equal(gradients.size, plain.length)
@@ -84,67 +82,3 @@ for (const set of goldenSets) {
     })
   }
 }
-
-/** Of the mean loss over the golden ids, by parameter: what the optimiser would be given. */
-const gradientsOf = (set: GoldenSet, backend: string, adapter: string): Promise<ReadonlyMap<string, Float32Array>> =>
-  Effect.gen(function* () {
-    const device = yield* Backend
-    const [{ overrides }, model, { plan }] = [yield* Kernels, yield* ModelLoader, yield* Adapter]
-    const { shape, values } = yield* Effect.promise(() =>
-      integersIn(set.at("tiny-llama/logits.safetensors"), "input_ids")
-    )
-    const length = shape[1]!
-    const documents = Array.from({ length: shape[0]! }, (_, sample) => {
-      const ids = values.slice(sample * length, (sample + 1) * length)
-      return { sample, ids, targets: [...ids.slice(1), -1] }
-    })
-    let reads: ReadonlyArray<Promise<Float32Array>> = []
-    const recipe: Recipe = {
-      load: model.load,
-      adapter: plan,
-      optimizer: adamW({ beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, groupFactors: {} }),
-      overrides,
-      allReduce: (queue, tensors: ReadonlyArray<Tensor>) => {
-        reads = tensors.map((t) => queue.read(t))
-      },
-      compute: "f32",
-      seed: 0,
-      checkpointing: false,
-      maxGradNorm: 0
-    }
-    const measured = { ...recipe, allReduce: () => {} }
-    const { memory } = planOf(device.limits, measured, [documents.map((d) => blankDocument(d.ids.length))])
-    const queue = yield* device.open(memory.arenaBytes)
-    const session = loadAtOnce(makeSession(queue, recipe))
-    session.step(1, [documents], 0, () => {})
-    const [tokens, ...ranges] = yield* Effect.promise(async () => {
-      const all = await Promise.all(reads)
-      return [all.at(-2)!, ...all.slice(0, -2)] // the counts of tokens and the loss come last
-    })
-    const found = new Map<string, Float32Array>()
-    for (const [i, { parameters }] of session.parameters.ranges.entries())
-      for (const { path, start, length: n } of parameters)
-        found.set(
-          path,
-          ranges[i]!.slice(start, start + n).map((sum) => sum / tokens![0]!)
-        )
-    session[Symbol.dispose]()
-    return found
-  }).pipe(
-    Effect.provide(
-      Lora.layerFrom(set.at(adapter)).pipe(
-        Layer.provideMerge(LlamaLoader.layer(set.at("tiny-llama"))),
-        Layer.provide(Dense.layer),
-        Layer.provideMerge(
-          backendLayer({
-            backend: backend === "cpu" ? "cpu" : "reference",
-            threads: undefined,
-            isa: undefined,
-            fused: "on"
-          })
-        )
-      )
-    ),
-    Effect.scoped,
-    Effect.runPromise
-  )

@@ -4,8 +4,9 @@
 
 config.json, model.safetensors (bf16 numbers; what is computed is f32), model.gguf (f32, names and order as llama.cpp's
 convert_hf_to_gguf.py writes them) and golden.safetensors: input_ids, logits, and for variants of the config over the same
-weights NAME.logits, with the config's changes in variants.json. Norms and biases are random, windows shorter than the text.
-Needs torch, transformers, safetensors, gguf.
+weights NAME.logits, with the config's changes in variants.json. adapter/ is a LoRA of PEFT over all linears, with the
+gradients of the mean loss in grads.safetensors. Norms and biases are random, windows shorter than the text.
+Needs torch, transformers, peft, safetensors, gguf.
 """
 import json
 import sys
@@ -15,6 +16,7 @@ import gguf
 import numpy as np
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 
 OUT = Path(__file__).resolve().parent.parent / "fixtures" / "architectures"
@@ -61,6 +63,26 @@ def logits_of(kind, config, state, ids):
     model.tie_weights()
     with torch.no_grad():
         return model(input_ids=ids[None]).logits[0].contiguous()
+
+
+def write_adapter(kind, config, state, ids, folder):
+    """A LoRA of rank 1 whose B is not 0, and its gradients."""
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).float()
+    model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    lora = LoraConfig(r=1, lora_alpha=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(model, lora)
+    generator = torch.Generator().manual_seed(11)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for parameter in trained.values():
+        parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    model.eval()
+    logits = model(input_ids=ids[None]).logits[0]
+    torch.nn.functional.cross_entropy(logits[:-1], ids[1:]).backward()
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    save_file({name.replace(".default", ""): p.grad.contiguous() for name, p in trained.items()}, folder / "grads.safetensors")
+    return logits.detach().contiguous()
 
 
 def randomized(model, seed):
@@ -174,7 +196,8 @@ def make(family):
     ids = torch.randint(3, VOCABULARY, (TOKENS,), generator=torch.Generator().manual_seed(7))
     folder = OUT / family
     folder.mkdir(parents=True, exist_ok=True)
-    golden = {"input_ids": ids, "logits": logits_of(kind, config, state, ids)}
+    golden = {"input_ids": ids[None], "logits": logits_of(kind, config, state, ids)}
+    golden["adapter.logits"] = write_adapter(kind, configuration(kind, more), state, ids, folder / "adapter")
     saved = configuration(kind, more)
     saved.architectures = [f"{kind}ForCausalLM"]
     saved.dtype = "bfloat16"
