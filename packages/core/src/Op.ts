@@ -21,47 +21,56 @@ export interface Into extends Leaf {
 
 /** How to compute an op's output again from what the tape holds anyway: then the tape need not hold the output. For cheap ops. */
 export interface Again {
+  /** Which of several outputs. */
+  readonly of?: Tensor
   readonly from: ReadonlyArray<Tensor>
   readonly run: (out: Tensor) => void
 }
-export interface Primitive<A extends ReadonlyArray<unknown>, S> {
+/** What an op makes. */
+export type Outputs = Tensor | readonly [Tensor, ...ReadonlyArray<Tensor>]
+/** The gradient of the output; of several, one each, of which some but not all may be missing. */
+export type Arriving<O extends Outputs> = O extends Tensor ? Tensor : { readonly [I in keyof O]: Tensor | undefined }
+export interface Primitive<A extends ReadonlyArray<unknown>, S, O extends Outputs = Tensor> {
   /** Frees its own temporaries, except what `saved` names. */
-  readonly forward: (g: Graph, ...args: A) => { readonly out: Tensor; readonly saved: S; readonly again?: Again }
-  readonly backward: (g: Graph, dy: Tensor, saved: S, into: Into) => void
+  readonly forward: (g: Graph, ...args: A) => { readonly out: O; readonly saved: S; readonly again?: Again }
+  readonly backward: (g: Graph, dy: Arriving<O>, saved: S, into: Into) => void
 }
-type Body<A extends ReadonlyArray<unknown>> = (g: Graph, ...args: A) => Tensor
-export interface Op<A extends ReadonlyArray<unknown>> {
-  (g: Graph, ...args: A): Tensor
+type Body<A extends ReadonlyArray<unknown>, O extends Outputs = Tensor> = (g: Graph, ...args: A) => O
+export interface Op<A extends ReadonlyArray<unknown>, O extends Outputs = Tensor> extends Body<A, O> {
   readonly opName: string
 }
 /** One entry of the op table: what a layer replaced. `never` because each op has its own arguments; `override` keeps them in step. */
 export interface Override {
   readonly op: string
   readonly implementation: string
-  readonly body: Body<never>
+  readonly body: Body<never, Outputs>
 }
 export type Overrides = ReadonlyMap<string, Override>
 
-const call = <A extends ReadonlyArray<unknown>>(opName: string, composed: Body<A>): Op<A> =>
+const call = <A extends ReadonlyArray<unknown>, O extends Outputs>(opName: string, composed: Body<A, O>): Op<A, O> =>
   Object.assign(
-    (g: Graph, ...args: A) => ((g.overrides.get(opName)?.body as Body<A> | undefined) ?? composed)(g, ...args), // typed by `override`
+    (g: Graph, ...args: A) => ((g.overrides.get(opName)?.body as Body<A, O> | undefined) ?? composed)(g, ...args), // typed by `override`
     { opName }
   )
 /** A hand-written forward and backward. */
-export const definePrimitive = <A extends ReadonlyArray<unknown>, S>(name: string, p: Primitive<A, S>): Op<A> =>
-  call(name, (g, ...args) => g.record(name, p, args))
+export const definePrimitive = <A extends ReadonlyArray<unknown>, S, O extends Outputs>(
+  name: string,
+  p: Primitive<A, S, O>
+): Op<A, O> => call(name, (g, ...args) => g.record(name, p, args))
 /** An op written with other ops: its gradient is free, and what it makes on the way dies with it unless the tape holds it. */
-export const defineOp = <A extends ReadonlyArray<unknown>>(name: string, body: Body<A>): Op<A> =>
-  call(name, (g, ...args) => g.scoped(() => body(g, ...args)))
+export const defineOp = <A extends ReadonlyArray<unknown>, O extends Outputs>(
+  name: string,
+  body: Body<A, O>
+): Op<A, O> => call(name, (g, ...args) => g.scoped(() => body(g, ...args)))
 /** A fused pair for an op that somebody else declared, typed by that op's own arguments. */
-export const override = <A extends ReadonlyArray<unknown>, S>(
-  op: Op<A>,
-  p: Primitive<A, S>,
+export const override = <A extends ReadonlyArray<unknown>, S, O extends Outputs>(
+  op: Op<A, O>,
+  p: Primitive<A, S, NoInfer<O>>,
   implementation = "fused"
 ): Override => ({
   op: op.opName,
   implementation,
-  body: ((g: Graph, ...args: A) => g.record(`${op.opName} (${implementation})`, p, args)) as Body<never> // see Override
+  body: ((g: Graph, ...args: A) => g.record(`${op.opName} (${implementation})`, p, args)) as Body<never, Outputs> // see Override
 })
 
 /** A tensor of which a backward reads the shape and the identity, not the values: the tape does not hold it. */

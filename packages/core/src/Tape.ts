@@ -5,21 +5,23 @@
  * tape from its end; gradients on the way are freed once used, those of watched tensors go where the caller says.
  */
 import type { ActivationDType, DType } from "./dtype.ts"
-import type { Again, Into, Leaf, Overrides, Primitive } from "./Op.ts"
+import type { Again, Arriving, Into, Leaf, Outputs, Overrides, Primitive } from "./Op.ts"
 import type { Kernel, Queue } from "./Queue.ts"
 import { Scope, Tensor } from "./Tensor.ts"
 
 interface Node {
   readonly name: string
-  readonly out?: Tensor
+  readonly outs: ReadonlyArray<Tensor>
   readonly held: ReadonlyArray<Tensor>
-  readonly backward: (dy: Tensor | undefined, into: Into) => void
+  readonly backward: Backward
 }
+/** `dys`: the gradients of the outputs, as far as somebody made them. */
+type Backward = (dys: ReadonlyArray<Tensor | undefined>, into: Into) => void
 /** What one primitive call touched; `checkpoint` plans its recomputation from a list of these. */
 export interface Call {
   readonly name: string
   readonly inputs: ReadonlyArray<Tensor>
-  readonly out: Tensor
+  readonly outs: ReadonlyArray<Tensor>
   readonly saved: ReadonlyArray<Tensor>
   readonly tracked: boolean
 }
@@ -74,24 +76,27 @@ export class Graph implements Disposable {
   }
 
   /** Runs `body` in a scope of its own; its result and what the tape holds move outwards, the rest is freed. */
-  scoped(body: () => Tensor): Tensor {
+  scoped<O extends Outputs>(body: () => O): O {
     const outer = this.#scope
     using inner = new Scope(this.queue, "activations")
     this.#scope = inner
     try {
       const out = body()
-      for (const t of inner.owned) if (t === out || (this.#holds.has(t) && !this.#again.has(t))) inner.move(t, outer)
+      const outs = outputsOf(out)
+      for (const t of inner.owned)
+        if (outs.includes(t) || (this.#holds.has(t) && !this.#again.has(t))) inner.move(t, outer)
       return out
     } finally {
       this.#scope = outer
     }
   }
 
-  record<A extends ReadonlyArray<unknown>, S>(name: string, p: Primitive<A, S>, args: A): Tensor {
+  record<A extends ReadonlyArray<unknown>, S, O extends Outputs>(name: string, p: Primitive<A, S, O>, args: A): O {
     const inputs = tensorsIn(args)
     this.queue.origin = name
     const { out, saved, again } = this.forward(() => p.forward(this, ...args))
-    if (again !== undefined && !again.from.some((t) => this.#again.has(t))) this.#again.set(out, again)
+    const outs = outputsOf(out)
+    if (again !== undefined && !again.from.some((t) => this.#again.has(t))) this.#again.set(again.of ?? outs[0]!, again)
     const kept = tensorsIn(saved)
     const captured = kept.find((t) => this.needs(t) && !inputs.includes(t))
     if (captured !== undefined) {
@@ -99,10 +104,11 @@ export class Graph implements Disposable {
         `${name}: ${captured.name} is trained but is no argument of the op, so it would get no gradient; pass it as an argument`
       )
     }
-    this.commit({ name, inputs, out, saved: kept, tracked: inputs.some((t) => this.needs(t)) }, (dy, into) =>
-      p.backward(this, dy, saved, into)
+    this.commit(
+      { name, inputs, outs, saved: kept, tracked: inputs.some((t) => this.needs(t)) },
+      (dys, into) => p.backward(this, (out instanceof Tensor ? dys[0] : dys) as Arriving<O>, saved, into) // as `out` is, so are they
     )
-    for (const t of kept) if (t !== out && !inputs.includes(t)) this.release(t) // if kept for a backward that will never come
+    for (const t of kept) if (!outs.includes(t) && !inputs.includes(t)) this.release(t) // if kept for a backward that will never come
     return out
   }
   /** Runs the forward of the next call: for its shapes only, where the recomputation plan says so. */
@@ -112,19 +118,19 @@ export class Graph implements Disposable {
     return dead === "whole" ? this.queue.mute(run) : run()
   }
   /** Puts a call on the tape if it needs a gradient; a probe only reports it. */
-  commit(call: Call, backward: (dy: Tensor, into: Into) => void): void {
+  commit(call: Call, backward: Backward): void {
     this.#options.probe?.observe(call)
     if (!call.tracked) return
-    this.#tracked.add(call.out)
+    for (const t of call.outs) this.#tracked.add(t)
     if (this.#options.probe !== undefined) return
     const held = call.saved.flatMap((t) => [t, ...(this.#again.get(t)?.from ?? [])])
     for (const t of held) this.#holds.set(t, (this.#holds.get(t) ?? 0) + 1)
     this.#tape.push({
       name: call.name,
-      out: call.out,
+      outs: call.outs,
       held,
-      backward: (dy, into) => {
-        if (dy !== undefined) backward(dy, into)
+      backward: (dys, into) => {
+        if (dys.some((d) => d !== undefined)) backward(dys, into)
       }
     })
   }
@@ -138,8 +144,8 @@ export class Graph implements Disposable {
       leave()
       if (this.#tape.length > at) {
         // else nothing in it needs a gradient, and backward never comes by
-        this.#tape.splice(at, 0, { name: "leave", held: [], backward: leave })
-        this.#tape.push({ name: "enter", held: [], backward: enter })
+        this.#tape.splice(at, 0, { name: "leave", outs: [], held: [], backward: leave })
+        this.#tape.push({ name: "enter", outs: [], held: [], backward: enter })
       }
     }
   }
@@ -155,7 +161,7 @@ export class Graph implements Disposable {
   /** Pulls `dy` back. `leaf` says where the gradients of watched tensors go; all others are freed once used. */
   backward(root: Tensor, dy: Tensor, leaf: Leaf): void {
     const gradients = new Map<Tensor, Tensor>([[root, dy]])
-    const made = new Set<Tensor>(this.#tape.flatMap((n) => n.out ?? []))
+    const made = new Set<Tensor>(this.#tape.flatMap((n) => n.outs))
     const passed = new Set<Tensor>()
     const into: Into = Object.assign(
       (t: Tensor) => {
@@ -178,12 +184,12 @@ export class Graph implements Disposable {
       }
     )
     for (let node = this.#tape.pop(); node !== undefined; node = this.#tape.pop()) {
-      const d = node.out === undefined ? undefined : gradients.get(node.out)
-      if (d !== undefined) passed.delete(d) // its new owner is this node
+      const dys = node.outs.map((t) => gradients.get(t))
+      for (const d of dys) if (d !== undefined) passed.delete(d) // its new owner is this node
       for (const t of node.held) this.#remake(t)
       this.queue.origin = `${node.name} backward`
-      node.backward(d, into)
-      if (d !== undefined && d !== dy && !passed.has(d)) this.#root.free(d)
+      node.backward(dys, into)
+      for (const d of dys) if (d !== undefined && d !== dy && !passed.has(d)) this.#root.free(d)
       for (const t of node.held) this.#release(t)
     }
   }
@@ -206,6 +212,7 @@ export class Graph implements Disposable {
   }
 }
 
+const outputsOf = (out: Outputs): ReadonlyArray<Tensor> => (out instanceof Tensor ? [out] : out)
 /** Tensors anywhere in arrays and plain objects. Class instances (a frozen Weight) are opaque: they hold no parameter. */
 export const tensorsIn = (value: unknown): ReadonlyArray<Tensor> => {
   const found = new Set<Tensor>()

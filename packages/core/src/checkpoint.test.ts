@@ -142,7 +142,7 @@ test("a call is dead when nobody who must run reads it", () =>
     ) => ({
       name,
       inputs,
-      out,
+      outs: [out],
       saved,
       tracked
     })

@@ -12,15 +12,18 @@ export const checkpoint = (g: Graph, x: Tensor, body: (g: Graph, x: Tensor) => T
   using probe = new Graph(g.queue, { overrides, activations, probe: { outer: g, observe: (c) => calls.push(c) } })
   const out = g.forward(() => probe.scoped(() => body(probe, x)))
   if (out !== x) g.adopt(out, out.scope)
-  const made = new Set(calls.map((c) => c.out))
+  const made = new Set(calls.flatMap((c) => c.outs))
   const outside = [...new Set(calls.flatMap((c) => c.inputs))].filter((t) => !made.has(t))
   const leaves = outside.filter((t) => g.needs(t))
   const dead = deadCalls(calls)
-  g.commit({ name: "checkpoint", inputs: outside, out, saved: outside, tracked: leaves.length > 0 }, (dy, into) => {
-    using replay = new Graph(g.queue, { overrides, activations, dead })
-    replay.watch(...leaves)
-    replay.backward(body(replay, x), dy, into) // leaves write straight into the outer graph's destinations
-  })
+  g.commit(
+    { name: "checkpoint", inputs: outside, outs: [out], saved: outside, tracked: leaves.length > 0 },
+    ([dy], into) => {
+      using replay = new Graph(g.queue, { overrides, activations, dead })
+      replay.watch(...leaves)
+      replay.backward(body(replay, x), dy!, into) // leaves write straight into the outer graph's destinations
+    }
+  )
   return out
 }
 
@@ -32,10 +35,11 @@ export const deadCalls = (calls: ReadonlyArray<Call>): ReadonlyMap<number, "whol
   const read = new Set(calls.flatMap((c) => (c.tracked ? c.saved : [])))
   const dead = new Map<number, "whole" | "output">()
   for (let i = calls.length - 1; i >= 0; i--) {
-    const { inputs, out, saved, tracked } = calls[i]!
-    const makesSaved = tracked && saved.some((t) => t !== out && !inputs.includes(t))
-    if (read.has(out) || makesSaved) for (const t of inputs) read.add(t)
-    if (!read.has(out)) dead.set(i, makesSaved ? "output" : "whole")
+    const { inputs, outs, saved, tracked } = calls[i]!
+    const makesSaved = tracked && saved.some((t) => !outs.includes(t) && !inputs.includes(t))
+    const outRead = outs.some((t) => read.has(t))
+    if (outRead || makesSaved) for (const t of inputs) read.add(t)
+    if (!outRead) dead.set(i, makesSaved ? "output" : "whole")
   }
   return dead
 }
