@@ -11,7 +11,7 @@ export const synthFlags = {
     Flag.withMetavar("NAME|FILE"),
     Flag.withDefault("llama-2-7b"),
     Flag.withDescription(
-      "llama-7b, llama-65b, llama-2-7b, llama-2-13b, llama-2-70b, or a config.json of the Llama family (default llama-2-7b)"
+      "a model that is known by name, as llama-2-7b, llama-3.1-8b, mistral-7b-v0.1, qwen2.5-7b, qwen3-8b, smollm3-3b, phi-3-mini-4k, gemma-2-9b, gemma-3-1b, or a config.json (default llama-2-7b)"
     )
   ),
   out: Flag.String("out").pipe(

@@ -82,7 +82,7 @@ export const llamaCpp = (modelPath: string, threads: number): Effect.Effect<Judg
         Effect.gen(function* () {
           const context = yield* open(() =>
             model.createContext({
-              contextSize: tokens.length,
+              contextSize: tokens.length + AT_ONCE, // a context that is full drops its first tokens
               batchSize: AT_ONCE,
               threads,
               ...(adapter === undefined ? {} : { lora: { adapters: [{ filePath: adapter }] } })

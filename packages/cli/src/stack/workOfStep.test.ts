@@ -16,3 +16,13 @@ test("a frozen weight is multiplied twice a token, a trained one three times, re
   assert.equal(work(7, { trainsBase: true }), 7 * 2 * (200 * 3 + 150 * 3) + attention(7, 3.5))
   assert.equal(work(7, { trainableParameters: 11 }) - work(7), 7 * 2 * 11 * 3)
 })
+
+test("a layer that slides attends to no more than its window", () => {
+  const two = { ...shape, layers: 2 }
+  const work = (more: object, tokens = 10) => workOfStep(model, { ...two, ...more }, [[blankDocument(tokens)]], options)
+  // Of 55 pairs of a query and a key 10 · 4 − 6 are within four keys; halves of the diagonal are left out on both sides.
+  const saved = 2 * (10 ** 2 - 4 * (20 - 4)) * 5 * 3.5
+  assert.equal(work({}) - work({ window: 4, slidingLayers: [true, false] }), saved)
+  assert.equal(work({}) - work({ window: 4 }), 2 * saved)
+  assert.equal(work({}, 3), work({ window: 4 }, 3))
+})

@@ -12,6 +12,6 @@ export class UnknownArchitecture extends Schema.TaggedError<UnknownArchitecture>
   known: Schema.Array(Schema.String)
 }) {
   override get message(): string {
-    return `${this.path} is a model of the architecture ${this.architecture}; known are ${this.known.join(", ")}. Take a model of the Llama family.`
+    return `${this.path} is a model of the architecture ${this.architecture}; known are ${this.known.join(", ")}. Take a model of one of these.`
   }
 }
