@@ -1,5 +1,5 @@
 /**
- * Preparing rows: `bun bench/data.ts ROWS TOKENIZER_FOLDER` writes that many conversations to a temporary file, prepares them
+ * Preparing rows: `bun bench/data.ts ROWS MODEL_FOLDER [THREADS]` writes that many conversations to a temporary file, prepares them
  * with packing, and says rows and tokens a second, and the resident memory as it goes; then how long the batches of a step take.
  */
 import { mkdtempSync, rmSync } from "node:fs"
@@ -11,7 +11,7 @@ import { prepareData } from "@graft/sft"
 import { Effect } from "effect"
 
 const rows = Number(process.argv[2] ?? 100_000)
-const folder = process.argv[3]
+const [, , , folder, threads] = process.argv
 if (folder === undefined) throw new TypeError("wanted: bun bench/data.ts ROWS MODEL_FOLDER")
 const work = mkdtempSync(join(tmpdir(), "graft-bench-data-"))
 const path = join(work, "rows.jsonl")
@@ -51,14 +51,24 @@ let most = 0
 const timer = setInterval(() => {
   most = Math.max(most, mib())
   console.log(`${((performance.now() - began) / 1000).toFixed(0)} s: ${mib()} MiB`)
-}, 15_000)
+}, 5_000)
 const program = Effect.map(
   prepareData(
-    { data: path, batchSize: 8, packing: true, maxLength: 1024 },
+    {
+      data: path,
+      batchSize: 8,
+      packing: true,
+      maxLength: 1024,
+      ...(threads === undefined ? {} : { workers: Number(threads) })
+    },
     {
       tokenizer: model.tokenizer,
       chatTemplate: model.chatTemplate,
       stopIds: model.stopIds,
+      again: {
+        module: new URL("../packages/cli/src/textAgain.ts", import.meta.url).href,
+        argument: { path: folder }
+      },
       vocabularySize: model.config.vocabularySize,
       positions: model.config.maxPositions
     }

@@ -180,3 +180,18 @@ const classes = [
 
 /** Whether something thrown is about the data, as opposed to a mistake of the program. */
 export const isDataError = (error: unknown): error is DataError => classes.some((known) => error instanceof known)
+
+/** A data error as structured cloning can send it. */
+export interface DataErrorFields {
+  readonly tag: string
+  readonly fields: Readonly<Record<string, unknown>>
+}
+export const fieldsOfDataError = (error: DataError): DataErrorFields => ({
+  tag: error._tag,
+  fields: Object.fromEntries(Object.entries(error).filter(([name]) => name !== "_tag"))
+})
+export const dataErrorOf = ({ tag, fields }: DataErrorFields): unknown => {
+  const known = classes.find(({ identifier }) => identifier === tag)
+  // The fields are those that an error of this class had.
+  return known === undefined ? new Error(`internal: ${tag}`) : new (known as new (of: object) => DataError)(fields)
+}

@@ -1,5 +1,6 @@
 /** What preparing data needs to know of the model. */
 import type { ChatTemplate } from "./ChatTemplate.ts"
+import type { TextAgain } from "./encodingPool.ts"
 import type { Tokenizer } from "./Tokenizer.ts"
 
 export interface DataModel {
@@ -12,6 +13,8 @@ export interface DataModel {
   readonly positions: number
   /** The tokens that end generation; the tokenizer's EOS alone unless given. */
   readonly stopIds?: ReadonlyArray<number> | undefined
+  /** Rows are then tokenised by several threads, where there are many of them. */
+  readonly again?: TextAgain | undefined
 }
 
 export const stopIdsOf = (model: DataModel): ReadonlyArray<number> =>

@@ -72,15 +72,20 @@ const severities: Readonly<Partial<Record<FindingCode, Severity>>> = {
 }
 export const severityOf = (code: FindingCode): Severity => severities[code] ?? "warning"
 
-const shown = 10
+/** Places of a finding. */
+export const shown = 10
 
 export class FindingsBuilder {
   readonly #found = new Map<FindingCode, { rows: number; readonly places: Array<Place> }>()
   note(code: FindingCode, place: Place): void {
+    this.add(code, 1, [place])
+  }
+  /** `places` are the first of these rows. */
+  add(code: FindingCode, rows: number, places: ReadonlyArray<Place>): void {
     const entry = this.#found.get(code) ?? { rows: 0, places: [] }
     this.#found.set(code, entry)
-    entry.rows++
-    if (entry.places.length < shown) entry.places.push(place)
+    entry.rows += rows
+    entry.places.push(...places.slice(0, shown - entry.places.length))
   }
   /** What was found of each row, found of all of them: another finding. */
   promote(from: FindingCode, to: FindingCode): void {

@@ -1,31 +1,35 @@
-/** A growing list of numbers in one typed array: 4 or 8 bytes an entry, and nothing for the collector to walk. */
+/**
+ * A growing list of numbers, 4 or 8 bytes an entry and nothing for the collector to walk. It grows by whole parts, so that
+ * nothing is copied and nothing is left behind.
+ */
+const PART = 16 // binary digits of a part's length
+
 export class NumberList<A extends Int32Array | Float64Array> {
   readonly #make: (length: number) => A
-  #values: A
+  readonly #parts: Array<A> = []
   #length = 0
 
   constructor(make: (length: number) => A) {
     this.#make = make
-    this.#values = make(1024)
   }
   get length(): number {
     return this.#length
   }
   push(value: number): void {
-    if (this.#length === this.#values.length) {
-      const larger = this.#make(2 * this.#length)
-      larger.set(this.#values)
-      this.#values = larger
-    }
-    this.#values[this.#length++] = value
+    const part = this.#length >>> PART
+    if (part === this.#parts.length) this.#parts.push(this.#make(1 << PART))
+    this.#parts[part]![this.#length++ & ((1 << PART) - 1)] = value
   }
   at(index: number): number {
     if (!(index >= 0 && index < this.#length)) throw new RangeError(`index ${index} of a list of ${this.#length}`)
-    return this.#values[index]!
+    return this.#parts[index >>> PART]![index & ((1 << PART) - 1)]!
   }
-  /** A view of what is in it now; a later push may leave it behind. */
-  view(): A {
-    return this.#values.subarray(0, this.#length) as A // subarray keeps the class of its array
+  /** A copy in one piece. */
+  whole(): A {
+    const whole = this.#make(this.#length)
+    for (const [i, part] of this.#parts.entries())
+      whole.set(part.subarray(0, Math.min(part.length, this.#length - (i << PART))), i << PART)
+    return whole
   }
 }
 

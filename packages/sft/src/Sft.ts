@@ -8,7 +8,7 @@ import { type PreparedData, prepareData } from "./prepareData.ts"
 import type { SftOptions } from "./SftOptions.ts"
 
 /** How the model reads text: its tokenizer, its chat template, and the tokens that end its answers. */
-export type TextOfModel = Pick<DataModel, "tokenizer" | "chatTemplate" | "stopIds">
+export type TextOfModel = Pick<DataModel, "tokenizer" | "chatTemplate" | "stopIds" | "again">
 
 const asDataset = (data: PreparedData) => ({ ...data, nameOf: (sample: number) => showPlace(data.placeOf(sample)) })
 

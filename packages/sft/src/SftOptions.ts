@@ -60,6 +60,11 @@ export const SftOptions = Schema.Struct({
   seed: withDefault(NonNegativeInt, 0),
   /** Findings that are errors (`end-never-learnt`, …) and are to be no more than a report. */
   allow: withDefault(Schema.Array(Schema.Literals(findingCodes)), []),
+  /**
+   * Threads that render and tokenise, where rows are many and the model says how its text is made again; the batches are the
+   * same for any number. Unset: one for each processor, at most 8; 0: none.
+   */
+  workers: Schema.optionalKey(NonNegativeInt),
   /** Tokens beyond these bytes lie in a temporary file. */
   memoryBytes: withDefault(NonNegativeInt, 64 * 1024 * 1024)
 }).check(

@@ -30,6 +30,8 @@ export class TokenStore {
   readonly #places: Array<{ readonly file: string; readonly unit: Place["unit"] }> = []
   readonly #chunks: Array<Int32Array | undefined> = [] // undefined: in the file
   #words = 0
+  /** Of a chunk that has been written: the next one's memory. */
+  #spare: Int32Array | undefined
   #spill: { readonly fd: number; readonly path: string; readonly unlinked: boolean } | undefined
 
   constructor(options: TokenStoreOptions = { memoryBytes: 64 * 1024 * 1024 }) {
@@ -51,13 +53,16 @@ export class TokenStore {
   append(words: Int32Array, place: Place): number {
     this.#offsets.push(this.#words)
     this.#lengths.push(words.length)
-    this.#supervised.push(words.reduce((sum, word) => sum + (word < 0 ? 1 : 0), 0))
+    let supervised = 0
+    for (let t = 0; t < words.length; t++) if (words[t]! < 0) supervised++
+    this.#supervised.push(supervised)
     this.#files.push(this.#fileIndex(place))
     this.#numbers.push(place.number)
     for (let done = 0; done < words.length; ) {
       const chunk = Math.floor(this.#words / chunkWords)
       const at = this.#words % chunkWords
-      if (at === 0) this.#chunks.push(new Int32Array(chunkWords))
+      if (at === 0) this.#chunks.push(this.#spare ?? new Int32Array(chunkWords))
+      if (at === 0) this.#spare = undefined
       const part = words.subarray(done, done + chunkWords - at)
       this.#chunks[chunk]!.set(part, at)
       done += part.length
@@ -127,6 +132,7 @@ export class TokenStore {
       for (let done = 0; done < bytes.length; ) {
         done += writeSync(this.#spill.fd, bytes, done, bytes.length - done, chunk * chunkBytes + done)
       }
+      this.#spare = this.#chunks[chunk]
       this.#chunks[chunk] = undefined
     } catch (error) {
       throw new SpillFailed({

@@ -9,6 +9,7 @@ import { hubFiles, hubSource } from "./hubSource.ts"
 import type { RawRow, RowFile } from "./RowFile.ts"
 import { readJson } from "./readJson.ts"
 import { readJsonl } from "./readJsonl.ts"
+import { type LineBlock, lineBlocks } from "./readLines.ts"
 import { readParquet } from "./readParquet.ts"
 import { readTable } from "./readTable.ts"
 import { readTensorRows } from "./readTensorRows.ts"
@@ -32,7 +33,8 @@ export const dataEndings = Object.keys(readers).map((ending) => `.${ending}`)
 const standardInput: RowFile = {
   file: "standard input",
   isText: false,
-  rows: () => guarded("standard input", readJsonl(stdin, "standard input"))
+  rows: () => guarded("standard input", readJsonl(stdin, "standard input")),
+  blocks: () => guarded("standard input", lineBlocks(stdin, "standard input"))
 }
 
 /**
@@ -77,7 +79,10 @@ const hubRows = async (path: string, signal?: AbortSignal): Promise<ReadonlyArra
     async function* rows(): AsyncGenerator<ReadonlyArray<RawRow>, void> {
       yield* rowFile(await fetch(), name).rows()
     }
-    return { file: name, isText, rows }
+    async function* blocks(): AsyncGenerator<LineBlock, void> {
+      yield* lineBlocks(bytesOf(await fetch()), name)
+    }
+    return { file: name, isText, rows, ...(isLines(name) ? { blocks: () => guarded(name, blocks()) } : {}) }
   })
 }
 
@@ -90,12 +95,15 @@ const rowFile = (path: string, file: string): RowFile => {
       problem: `got a name that ends in .${ending}; wanted ${dataEndings.join(", ")}. Rename it to what it holds`
     })
   }
-  return { file, isText: ending === "txt", rows: () => guarded(file, reader(path, file)) }
+  const rows = () => guarded(file, reader(path, file))
+  const blocks = () => guarded(file, lineBlocks(bytesOf(path), file))
+  return { file, isText: ending === "txt", rows, ...(isLines(path) ? { blocks } : {}) }
 }
+const isLines = (name: string): boolean => ["jsonl", "ndjson"].includes(endingOf(name))
 
 const endingOf = (name: string): string => basename(name).split(".").slice(1).at(-1)?.toLowerCase() ?? ""
 
-const bytesOf = (path: string): AsyncIterable<Uint8Array> => createReadStream(path, { highWaterMark: 64 * 1024 })
+const bytesOf = (path: string): AsyncIterable<Uint8Array> => createReadStream(path, { highWaterMark: 256 * 1024 })
 
 /** A text file is one document. */
 async function* readText(path: string, file: string): AsyncGenerator<ReadonlyArray<RawRow>, void> {
@@ -110,12 +118,9 @@ async function* readText(path: string, file: string): AsyncGenerator<ReadonlyArr
 }
 
 /** What the system says about a file, as an error about the data. */
-async function* guarded(
-  file: string,
-  rows: AsyncIterable<ReadonlyArray<RawRow>>
-): AsyncGenerator<ReadonlyArray<RawRow>, void> {
+async function* guarded<A>(file: string, parts: AsyncIterable<A>): AsyncGenerator<A, void> {
   try {
-    yield* rows
+    yield* parts
   } catch (error) {
     throw readError(file, error)
   }

@@ -3,6 +3,7 @@
  * any step.
  */
 import { createHash } from "node:crypto"
+import { availableParallelism } from "node:os"
 import type { BadOptions } from "@graft/core"
 import { Effect, type Scope } from "effect"
 import { type BatchSchedule, batchSchedule, type Units, unitsOfRows } from "./BatchSchedule.ts"
@@ -10,7 +11,8 @@ import { type DataError, isDataError, SequenceBeyondPositions, UnfitData } from 
 import { type DataModel, stopIdsOf } from "./DataModel.ts"
 import type { DataReport } from "./DataReport.ts"
 import type { MicroBatch } from "./Document.ts"
-import { rowEncoder } from "./encodeRow.ts"
+import { type EncodeOptions, rowEncoder } from "./encodeRow.ts"
+import { encodingPool } from "./encodingPool.ts"
 import type { Place } from "./Place.ts"
 import { packRows } from "./packRows.ts"
 import { range } from "./range.ts"
@@ -45,6 +47,10 @@ export interface PreparedData {
 }
 
 const defaultMaxLength = 1024 // TRL's
+/** Fewer rows are encoded before threads would stand. */
+const ROWS_HERE = 8192
+/** One thread reads and keeps what so many encode. */
+const MOST_WORKERS = 8
 
 /** Options are `SftOptions`, not yet decoded. The scope holds the temporary file of tokens, where one is needed. */
 export const prepareData = Effect.fnUntraced(function* (
@@ -57,25 +63,39 @@ export const prepareData = Effect.fnUntraced(function* (
     return yield* new SequenceBeyondPositions({ place: null, tokens: options.maxLength, positions: model.positions })
   }
   const maxLength = options.maxLength ?? Math.min(defaultMaxLength, model.positions)
-  const encode = rowEncoder(model, {
+  const encoding: EncodeOptions = {
     maxLength,
     maxLengthGiven: options.maxLength !== undefined,
     lossOn: options.lossOn,
     responses:
       options.responsePart === undefined ? undefined : { from: options.responsePart, to: options.questionPart },
     templateNames
-  })
+  }
+  const { again, vocabularySize, positions } = model
+  const threads = options.workers ?? Math.min(MOST_WORKERS, availableParallelism())
+  const startPool = async () =>
+    again === undefined || threads === 0
+      ? undefined
+      : encodingPool(threads, {
+          again,
+          sizes: { vocabularySize, positions },
+          encoding,
+          columns,
+          stopIds: stopIdsOf(model)
+        })
   const read = yield* Effect.acquireRelease(
     tryData((signal) =>
       readData(
         sourcesOf(options.data).map(({ path }) => path),
         listOf(options.evaluationData ?? []),
-        encode,
+        rowEncoder(model, encoding),
         {
           columns,
           longText: options.longText,
           memoryBytes: options.memoryBytes,
-          stopIds: new Set(stopIdsOf(model))
+          stopIds: new Set(stopIdsOf(model)),
+          startPool,
+          rowsHere: ROWS_HERE
         },
         signal
       )

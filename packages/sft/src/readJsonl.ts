@@ -2,17 +2,21 @@
 import { MalformedRow } from "./DataError.ts"
 import type { Place } from "./Place.ts"
 import type { RawRow } from "./RowFile.ts"
-import { readLines } from "./readLines.ts"
+import { type LineBlock, lineBlocks, linesOf } from "./readLines.ts"
+
+export const rowsOfLines = (block: LineBlock, file: string): ReadonlyArray<RawRow> =>
+  linesOf(block, file).map(({ number, text }) => {
+    const place: Place = { file, unit: "line", number }
+    return { place, value: parseRow(text, place) }
+  })
 
 export async function* readJsonl(
   chunks: AsyncIterable<Uint8Array>,
   file: string
 ): AsyncGenerator<ReadonlyArray<RawRow>, void> {
-  for await (const lines of readLines(chunks, file)) {
-    yield lines.map(({ number, text }) => {
-      const place: Place = { file, unit: "line", number }
-      return { place, value: parseRow(text, place) }
-    })
+  for await (const block of lineBlocks(chunks, file)) {
+    const rows = rowsOfLines(block, file)
+    if (rows.length > 0) yield rows
   }
 }
 

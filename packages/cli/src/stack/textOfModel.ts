@@ -4,9 +4,10 @@
  */
 import { existsSync, readFileSync } from "node:fs"
 import type { OpenedModel } from "@graft/llama-loader"
-import { type ChatTemplate, jinjaTemplate, namedTemplate, templateNames } from "@graft/sft"
+import { type ChatTemplate, jinjaTemplate, namedTemplate, type TextAgain, templateNames } from "@graft/sft"
 import { Effect } from "effect"
 import { InvalidInput } from "../problems.ts"
+import type { TextArgument } from "../textAgain.ts"
 import { keptTemplate } from "./keptTemplate.ts"
 
 const known = (name: string) => templateNames.find((one) => one === name)
@@ -15,13 +16,18 @@ const known = (name: string) => templateNames.find((one) => one === name)
 const textOf = ({ tokenizer }: OpenedModel, id: number | undefined): string | undefined =>
   [...(tokenizer?.specials ?? [])].find(([, special]) => special === id)?.[0]
 
+const specialsOf = (model: OpenedModel) => ({
+  bosToken: textOf(model, model.tokenizer?.bosId),
+  eosToken: textOf(model, model.tokenizer?.eosId)
+})
+
 export const templateOf = (
   model: OpenedModel,
   named: { readonly chatTemplate: string | undefined; readonly adapter?: string | undefined }
 ): Effect.Effect<ChatTemplate | undefined, InvalidInput> => {
   const given = named.chatTemplate ?? keptTemplate(named.adapter)
   if (given === undefined) return Effect.succeed(model.chatTemplate)
-  const tokens = { bosToken: textOf(model, model.tokenizer?.bosId), eosToken: textOf(model, model.tokenizer?.eosId) }
+  const tokens = specialsOf(model)
   const name = known(given)
   if (name !== undefined) return Effect.succeed(namedTemplate(name, tokens))
   return existsSync(given)
@@ -42,5 +48,18 @@ export const dataModelOf = (model: OpenedModel, chatTemplate: ChatTemplate | und
   chatTemplate,
   stopIds: model.stopIds,
   vocabularySize: model.config.vocabularySize,
-  positions: model.config.maxPositions
+  positions: model.config.maxPositions,
+  again: textAgain(model, chatTemplate)
 })
+
+/** Undefined where a template is of no source: then rows are tokenised in one thread. */
+const textAgain = (model: OpenedModel, chatTemplate: ChatTemplate | undefined): TextAgain | undefined => {
+  const own = chatTemplate === model.chatTemplate
+  if (!own && chatTemplate?.source === undefined) return undefined
+  const file = import.meta.url.endsWith(".ts") ? "../textAgain.ts" : "./textAgain.js"
+  const { path } = model
+  const argument: TextArgument = own
+    ? { path }
+    : { path, template: { source: chatTemplate?.source ?? "", ...specialsOf(model) } }
+  return { module: new URL(file, import.meta.url).href, argument }
+}
