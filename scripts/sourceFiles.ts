@@ -11,4 +11,5 @@ export const sourceFiles = (packagePath: string): ReadonlyArray<string> => {
     .sort()
 }
 
-export const isTest = (file: string): boolean => file.endsWith(".test.ts")
+/** A test, or what several of them share: trainerUnderTest.ts. */
+export const isTest = (file: string): boolean => file.endsWith(".test.ts") || file.endsWith("UnderTest.ts")
