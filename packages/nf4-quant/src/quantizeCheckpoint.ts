@@ -158,7 +158,7 @@ const write = Effect.fnUntraced(function* (
     // A run that is interrupted here makes what has gone anew.
     const all = [...pieces.flatMap(([file, list]) => (twice ? list : removedWhenRead(file, list))), ...kept]
     yield* emit(CheckpointEvent.Writing({ path: join(out, WEIGHTS), bytes }))
-    yield* writeSafetensors(join(out, WEIGHTS), all)
+    yield* writeSafetensors(join(out, WEIGHTS), all, { keepHash: true })
     for (const { name, path } of source.files) {
       const content = yield* fileStep(path, () => readFile(path))
       yield* replaceFile(join(out, name), [content])

@@ -2,6 +2,7 @@ export { type ByteSource, memorySource, openFile } from "./ByteSource.ts"
 export { FileError, fileError } from "./FileError.ts"
 export { fromThrowing } from "./fromThrowing.ts"
 export { int64Bytes, integersOf } from "./integers.ts"
+export { keptHash } from "./keptHash.ts"
 export { openSafetensors } from "./openSafetensors.ts"
 export { joinShards, openSharded, parseShardIndex } from "./openSharded.ts"
 export {

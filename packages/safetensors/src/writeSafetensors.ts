@@ -5,6 +5,7 @@
  */
 import type { Effect } from "effect"
 import type { FileError } from "./FileError.ts"
+import { replaceFileWithHash } from "./keptHash.ts"
 import { replaceFile } from "./replaceFile.ts"
 import { bitsOf, type ComputeDtype, rankOf, type SafetensorsDtype, safetensorsDtypeOf } from "./SafetensorsDtype.ts"
 
@@ -21,6 +22,8 @@ export interface TensorToWrite {
 export interface WriteOptions {
   /** `{ format: "pt" }` unless given: Hugging Face's readers refuse a file without it. */
   readonly metadata?: Readonly<Record<string, string>>
+  /** Keeps the file's SHA-256 beside it, see keptHash.ts. */
+  readonly keepHash?: boolean
 }
 
 const encoder = new TextEncoder()
@@ -96,5 +99,5 @@ export const writeSafetensors = (
   options: WriteOptions = {}
 ): Effect.Effect<void, FileError> => {
   const { header, order } = safetensorsLayout(tensors, options)
-  return replaceFile(path, chunks(header, order))
+  return (options.keepHash === true ? replaceFileWithHash : replaceFile)(path, chunks(header, order))
 }

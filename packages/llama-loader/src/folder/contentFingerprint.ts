@@ -1,11 +1,12 @@
 /**
  * Names a model by its content, whole: the config and every byte of the files that hold its tensors, whatever they are
- * called and wherever they lie. Read in pieces beside the event loop: a run does it while it loads. Tensors that lie in no
+ * called and wherever they lie. A hash that is kept beside a file stands for its bytes; others are read in pieces beside the event loop: a run does it while it loads. Tensors that lie in no
  * file are known by what whoever made them says.
  */
 import { createHash } from "node:crypto"
 import { open, stat } from "node:fs/promises"
 import type { TensorFile } from "@graft/core"
+import { keptHash } from "@graft/safetensors"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 
 const PIECE = 1 << 20
@@ -34,6 +35,8 @@ const isFile = (path: string): Promise<boolean> =>
   )
 
 const hashOf = async (path: string): Promise<string> => {
+  const kept = await keptHash(path)
+  if (kept !== undefined) return kept
   const file = await open(path)
   try {
     const hash = createHash("sha256")

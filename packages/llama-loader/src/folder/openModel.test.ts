@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, test } from "node:test"
@@ -205,6 +205,14 @@ test("a model's content has one name wherever it lies, and one bit of any weight
   bytes[bytes.length - 12_345]! ^= 1
   writeFileSync(weights, bytes)
   assert.notEqual(await named(moved), name)
+  const { size, mtimeMs } = statSync(weights)
+  const sha256 = "0".repeat(64)
+  writeFileSync(`${weights}.sha256`, JSON.stringify({ sha256, bytes: size, modified: mtimeMs }))
+  const kept = await named(moved)
+  bytes[bytes.length - 12_345]! ^= 2
+  writeFileSync(weights, bytes)
+  utimesSync(weights, mtimeMs / 1000, mtimeMs / 1000)
+  assert.equal(await named(moved), kept, "a hash that is kept stands for the bytes of its size and time")
   const gguf = join(temporary, "other-name.gguf")
   cpSync(join(from, "model.gguf"), gguf)
   assert.equal(await named(gguf), await named(join(from, "model.gguf")))
