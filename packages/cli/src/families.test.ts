@@ -142,6 +142,24 @@ for (const family of families) {
   )
 }
 
+for (const family of ["qwen2", "gemma3"]) {
+  test(
+    `${family}: gradients of biases and norms, where all is trained, within 1e-4 of the largest`,
+    TIMEOUT,
+    async () => {
+      const folder = folderOf(family)
+      const run = { model: folder, ids: join(folder, "golden.safetensors") }
+      const gradients = await gradientsOf(run, backends.at(-1)!)
+      const wanted = await floatsOf(join(folder, "vectors.safetensors"))
+      assert.ok(wanted.size > 5)
+      for (const [name, values] of wanted) {
+        const off = distance(gradients.get(name)!, values)
+        assert.ok(off <= 1e-4, `${name}: ${off}`)
+      }
+    }
+  )
+}
+
 const device = ["--backend", backends.at(-1)!]
 for (const [family, ...targets] of [["phi3", "qkv_proj,gate_up_proj"], ["gemma2"], ["qwen2"]] as const) {
   test(`${family}: planned, trained on 4 bits, used and merged by the command`, TIMEOUT, async () => {

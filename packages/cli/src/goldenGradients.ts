@@ -1,7 +1,17 @@
 /** Gradients of an adapter as a session makes them, to compare with PEFT's. For tests. */
-import { Adapter, adamW, Backend, Dense, Kernels, loadAtOnce, ModelLoader, type Tensor } from "@graft/core"
-import { LlamaLoader } from "@graft/llama-loader"
-import { Lora } from "@graft/lora"
+import {
+  Adapter,
+  adamW,
+  Backend,
+  type BadStack,
+  Dense,
+  Kernels,
+  loadAtOnce,
+  ModelLoader,
+  type Tensor
+} from "@graft/core"
+import { FullTraining, LlamaLoader } from "@graft/llama-loader"
+import { type AdapterError, Lora } from "@graft/lora"
 import { blankDocument, makeSession, planOf, type Recipe } from "@graft/trainer"
 import { Effect, Layer } from "effect"
 import { integersIn } from "./goldenSets.ts"
@@ -11,8 +21,12 @@ export interface GoldenRun {
   readonly model: string
   /** A file with `input_ids` [documents, tokens] or [tokens]. */
   readonly ids: string
-  readonly adapter: string
+  /** Left out: all weights are trained. */
+  readonly adapter?: string
 }
+
+const trained = (adapter: string | undefined): Layer.Layer<Adapter, AdapterError | BadStack, ModelLoader> =>
+  adapter === undefined ? FullTraining.layer().pipe(Layer.provide(Dense.layer)) : Lora.layerFrom(adapter)
 
 /** Of the mean loss over the ids, by parameter: what the optimiser would be given. */
 export const gradientsOf = (
@@ -62,7 +76,7 @@ export const gradientsOf = (
     return found
   }).pipe(
     Effect.provide(
-      Lora.layerFrom(adapter).pipe(
+      trained(adapter).pipe(
         Layer.provideMerge(LlamaLoader.layer(path)),
         Layer.provide(Dense.layer),
         Layer.provideMerge(

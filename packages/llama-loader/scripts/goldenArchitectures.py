@@ -5,7 +5,7 @@
 config.json, model.safetensors (bf16 numbers; what is computed is f32), model.gguf (f32, names and order as llama.cpp's
 convert_hf_to_gguf.py writes them) and golden.safetensors: input_ids, logits, and for variants of the config over the same
 weights NAME.logits, with the config's changes in variants.json. adapter/ is a LoRA of PEFT over all linears, with the
-gradients of the mean loss in grads.safetensors. Norms and biases are random, windows shorter than the text.
+gradients of the mean loss in grads.safetensors; vectors.safetensors has those of norms and biases where all is trained. Norms and biases are random, windows shorter than the text.
 Needs torch, transformers, peft, safetensors, gguf.
 """
 import json
@@ -83,6 +83,14 @@ def write_adapter(kind, config, state, ids, folder):
     (folder / "README.md").unlink(missing_ok=True)
     save_file({name.replace(".default", ""): p.grad.contiguous() for name, p in trained.items()}, folder / "grads.safetensors")
     return logits.detach().contiguous()
+
+
+def write_vector_gradients(kind, config, state, ids, path):
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).float().eval()
+    model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    torch.nn.functional.cross_entropy(model(input_ids=ids[None]).logits[0][:-1], ids[1:]).backward()
+    save_file({name: p.grad.contiguous() for name, p in model.named_parameters() if p.ndim == 1}, path)
 
 
 def randomized(model, seed):
@@ -198,6 +206,8 @@ def make(family):
     folder.mkdir(parents=True, exist_ok=True)
     golden = {"input_ids": ids[None], "logits": logits_of(kind, config, state, ids)}
     golden["adapter.logits"] = write_adapter(kind, configuration(kind, more), state, ids, folder / "adapter")
+    if family in ("qwen2", "gemma3"):
+        write_vector_gradients(kind, configuration(kind, more), state, ids, folder / "vectors.safetensors")
     saved = configuration(kind, more)
     saved.architectures = [f"{kind}ForCausalLM"]
     saved.dtype = "bfloat16"

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { test } from "node:test"
 import { fileURLToPath } from "node:url"
 import { type EncodedTensor, type EncodedValue, encodeGguf, GgufError, parseGguf } from "@graft/gguf"
@@ -78,18 +78,17 @@ test("reads the real model's head", () => {
 /** `bun run mutations` tries a hundred thousand. */
 const MUTATIONS = Number(process.env["GRAFT_MUTATIONS"] ?? 4000)
 
-test(`${MUTATIONS} damaged files: typed errors only, and nothing asked for beyond the file`, {
-  timeout: 600_000
-}, () => {
+/** Damages the head of `sound` in `count` ways and reads what is left of the model. */
+const attack = (sound: Uint8Array, headBytes: number, count: number): void => {
   let longest = 0
   let accepted = 0
   let used = 0
-  for (let seed = 1; seed <= MUTATIONS; seed++) {
+  for (let seed = 1; seed <= count; seed++) {
     // Most of the damage must hit the head, which is a small part of the file.
-    const head = mutateBytes(sound.subarray(0, 1200), seed)
-    const bytes = new Uint8Array(head.length + sound.length - 1200)
+    const head = mutateBytes(sound.subarray(0, headBytes), seed)
+    const bytes = new Uint8Array(head.length + sound.length - headBytes)
     bytes.set(head)
-    bytes.set(sound.subarray(1200), head.length)
+    bytes.set(sound.subarray(headBytes), head.length)
     const inner = memorySource("x", bytes)
     const source: ByteSource = {
       ...inner,
@@ -122,7 +121,20 @@ test(`${MUTATIONS} damaged files: typed errors only, and nothing asked for beyon
   }
   assert.ok(longest <= 0, "asked for more than the file has")
   assert.ok(
-    accepted > MUTATIONS / 100 && used > MUTATIONS / 1000 && used < accepted,
+    accepted > count / 100 && used > count / 1000 && used < accepted,
     `${accepted} of the damaged files passed, ${used} could be used`
   )
-})
+}
+
+test(`${MUTATIONS} damaged files: typed errors only, and nothing asked for beyond the file`, { timeout: 600_000 }, () =>
+  attack(sound, 1200, MUTATIONS)
+)
+
+const families = fileURLToPath(new URL("../../fixtures/architectures/", import.meta.url))
+for (const family of readdirSync(families)) {
+  const count = Math.ceil(MUTATIONS / 10)
+  test(`${family}: ${count} damaged files`, { timeout: 600_000 }, () => {
+    // Its description comes first; behind lie the vocabulary and the tensors' names, as in any file.
+    attack(new Uint8Array(readFileSync(`${families}${family}/model.gguf`)), 900, count)
+  })
+}
