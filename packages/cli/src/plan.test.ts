@@ -1,9 +1,9 @@
 /** A plan from shapes alone is the plan of the run: the same bytes as with weights and rows there. */
 import assert from "node:assert/strict"
-import { readFileSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
-import { backends, fixtures, graft, graftOk, jsonLines, temporaryFolder } from "./commandUnderTest.ts"
+import { backends, fixtures, graft, graftOk, jsonLines, start, temporaryFolder } from "./commandUnderTest.ts"
 
 const TIMEOUT = { timeout: 120_000 }
 const folder = temporaryFolder()
@@ -63,4 +63,73 @@ test("a plan without rows or their length, or with more tokens than positions, i
     new RegExp(`has ${positions} positions`)
   )
   assert.match((await graft("plan", "--model", join(folder, "none.json"), "--tokens", "8")).stderr, /none\.json/)
+})
+
+const rows = join(folder, "to-fit.jsonl")
+const shared = ["--model", model, "--data", rows, "--rank", "4", "--compute", "f32", ...backend]
+const fitted = [...shared, "--batch-size", "1"]
+
+test(
+  "--memory: as many layers recompute as must, planned to the byte, and the adapter has the same bytes",
+  TIMEOUT,
+  async () => {
+    const ids = Array.from({ length: 40 }, (_, i) => 5 + i)
+    writeFileSync(rows, `${JSON.stringify({ input_ids: ids })}\n`.repeat(3))
+    const eventsOf = async (...args: ReadonlyArray<string>) => jsonLines(await graftOk(...args, "--json"))
+    const all = await eventsOf("plan", ...fitted, "--memory", "1GB")
+    const fit = all.find(({ event }) => event === "Fit") as {
+      way: { checkpointing: number }
+      ways: ReadonlyArray<{ bytes: number; text: string; chosen: boolean }>
+    } // what --json says of a fit
+    assert.equal(fit.way.checkpointing, 0)
+    const [least, next, most] = [fit.ways[0]!, fit.ways[1]!, fit.ways.at(-1)!]
+    assert.match(least.text, /all layers recomputed/)
+    assert.match(most.text, /nothing recomputed/)
+    assert.ok(least.bytes < next.bytes && most.chosen)
+
+    const [free, tight] = [join(folder, "free"), join(folder, "tight")]
+    await graftOk("train", ...fitted, "--out", free)
+    const events = await eventsOf("train", ...fitted, "--memory", String(next.bytes), "--out", tight)
+    const done = events.find(({ event }) => event === "Done")
+    assert.equal(done?.peakBytes, next.bytes)
+    assert.equal(done?.plannedBytes, next.bytes)
+    const file = "adapter_model.safetensors"
+    assert.deepEqual(readFileSync(join(tight, file)), readFileSync(join(free, file)))
+    assert.match(readFileSync(join(tight, "recipe.yaml"), "utf8"), new RegExp(`memory: "?${next.bytes}`))
+
+    const { stderr } = await graft("plan", ...fitted, "--memory", String(least.bytes - 1))
+    assert.match(stderr, new RegExp(`the least that this run takes is .*\\(${least.bytes} bytes\\)`))
+    assert.match((await graft("plan", ...fitted, "--memory", "1GB", "--checkpointing")).stderr, /leave one of them out/)
+  }
+)
+
+test("--memory cuts micro-batches: a step has the same rows and the same loss", TIMEOUT, async () => {
+  const lossesOf = async (...args: ReadonlyArray<string>) => {
+    const events = jsonLines(await graftOk("train", ...shared, "--batch-size", "3", "--steps", "2", ...args, "--json"))
+    return { losses: events.filter(({ event }) => event === "Step").map(({ loss }) => Number(loss)), events }
+  }
+  const whole = await lossesOf("--out", join(folder, "whole"))
+  const ways = jsonLines(await graftOk("plan", ...shared, "--batch-size", "3", "--memory", "1GB", "--json"))
+  const fits = ways.find(({ event }) => event === "Fit") as { ways: ReadonlyArray<{ bytes: number }> } // as above
+  const [least] = fits.ways
+  const cut = await lossesOf("--out", join(folder, "cut"), "--memory", String(least!.bytes))
+  const fit = cut.events.find(({ event }) => event === "Fit")?.way as { parts: number } // as above
+  assert.ok(fit.parts > 1)
+  assert.equal(cut.losses.length, 2)
+  for (const [i, loss] of cut.losses.entries()) assert.ok(Math.abs(loss / whole.losses[i]! - 1) < 1e-5)
+})
+
+test("time comes from the rates that are kept, or is not told", TIMEOUT, async () => {
+  if (backends.at(-1) !== "cpu") return assert.ok(!(await graftOk("plan", ...fitted)).includes("tokens/s"))
+  const env = { XDG_CACHE_HOME: folder }
+  const planIn = async () => (await start(["plan", ...fitted], { env }).outcome).stdout
+  assert.match(await planIn(), /no rates kept yet: run graft doctor/)
+  const { machineOf } = await import("./rates/keptRates.ts")
+  const { version } = await import("./version.ts")
+  const { processor, isa, threads } = machineOf({})
+  const key = [version(), processor, isa, threads].join(" | ")
+  const rates = { measured: "2026-01-02T00:00:00.000Z", peak: {}, products: { f32: 1e6 } }
+  mkdirSync(join(folder, "graft"), { recursive: true })
+  writeFileSync(join(folder, "graft", "rates.json"), JSON.stringify({ [key]: rates }))
+  assert.match(await planIn(), /by the rates of 2026-01-02 about [\d.]+ s a step, [\d.]+ tokens\/s/)
 })

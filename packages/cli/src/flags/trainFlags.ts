@@ -4,6 +4,7 @@
  */
 import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import { byteSize } from "./byteSize.ts"
 import { data, rowFlags } from "./dataFlags.ts"
 import { maybe, off } from "./maybe.ts"
 import { backendFlags, model, storageFlags } from "./modelFlags.ts"
@@ -89,7 +90,18 @@ const rateFlags = {
     Flag.withDefault(0),
     described("share of each target's weight that is spread over the vocabulary while training (default 0)")
   ),
-  checkpointing: off("checkpointing", "recompute each layer in the backward pass: less memory, about a third more work")
+  checkpointing: off(
+    "checkpointing",
+    "recompute each layer in the backward pass: less memory, about a third more work"
+  ),
+  memory: maybe(
+    byteSize("memory").pipe(
+      Flag.withMetavar("SIZE"),
+      described(
+        "fit the run into so much memory, as 6GiB: how many layers recompute, rows of a micro-batch, where the optimiser's state lies; the fastest that fits"
+      )
+    )
+  )
 }
 const evaluationFlags = {
   evalData: Flag.String("eval-data").pipe(

@@ -3,17 +3,20 @@
  * the layers stand, and the trainer's plan and run are functions of them. No weight is read here.
  */
 import type { Profile } from "@graft/backend-cpu"
-import { Backend, type Dataset } from "@graft/core"
-import type { OpenedModel } from "@graft/llama-loader"
+import { Backend, type Dataset, Trainer as TrainerService } from "@graft/core"
+import { describeLlama, type OpenedModel } from "@graft/llama-loader"
 import { type ChatTemplate, type DataReport, prepareData, Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer } from "effect"
 import type { PlanInput } from "../flags/planFlags.ts"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { InvalidInput } from "../problems.ts"
+import { costOf } from "../rates/expectedTime.ts"
 import { adapterLayer } from "./adapterLayer.ts"
 import { backendLayer } from "./backendLayer.ts"
 import { blankRows } from "./blankRows.ts"
+import { cutRows, cutStep } from "./cutRows.ts"
+import { fitToMemory, pagingCost, type Way } from "./fitToMemory.ts"
 import { openForPlan } from "./openForPlan.ts"
 import { openNamed } from "./openNamed.ts"
 import { optimizerLayer } from "./optimizerLayer.ts"
@@ -22,6 +25,7 @@ import { samplingLayer } from "./samplingLayer.ts"
 import { sweepLayer } from "./sweepLayer.ts"
 import { dataModelOf, templateOf } from "./textOfModel.ts"
 import { computeOf, loaderLayer } from "./weightStorage.ts"
+import { type AverageStep, averageOf, workOfStep } from "./workOfStep.ts"
 
 /** `store`: where the run is kept; a plan has none. `profile` is told of what the device runs. */
 export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string, profile?: Profile) {
@@ -69,6 +73,10 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
   store?: string,
   profile?: Profile
 ) {
+  if (input.memory !== undefined && input.checkpointing)
+    return yield* new InvalidInput({
+      message: "--memory and --checkpointing both say how many layers recompute: leave one of them out"
+    })
   const device = backendLayer(input, profile, input.record)
   const adapter = yield* adapterLayer(input, model)
   const optimizer = yield* optimizerLayer(input, learningRateOf(input), store)
@@ -78,45 +86,102 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
 
   const data = yield* rows
   const steps = input.steps ?? Math.max(1, Math.ceil((input.epochs ?? 1) * data.stepsPerEpoch))
-  const trainer = Trainer.layer({
-    steps,
-    learningRate: learningRateOf(input),
-    schedule: input.schedule,
-    warmup: input.warmup,
-    maxGradNorm: input.maxGradNorm,
-    seed: input.seed,
-    checkpointing: input.checkpointing,
-    ...(input.compute === undefined ? {} : { compute: input.compute }),
-    neftuneAlpha: input.neftuneAlpha,
-    labelSmoothing: input.labelSmoothing,
-    evalEvery: input.evalEvery,
-    patience: input.patience,
-    minDelta: input.minDelta,
-    keepBest: input.keepBest,
-    spikeFactor: input.lossSpike,
-    badSteps: input.onBadStep,
-    record: input.record,
-    saveEvery: input.saveEvery,
-    resume: input.resume
-  })
+  const trainer = (checkpointing: boolean | number) =>
+    Trainer.layer({
+      steps,
+      learningRate: learningRateOf(input),
+      schedule: input.schedule,
+      warmup: input.warmup,
+      maxGradNorm: input.maxGradNorm,
+      seed: input.seed,
+      checkpointing,
+      ...(input.compute === undefined ? {} : { compute: input.compute }),
+      neftuneAlpha: input.neftuneAlpha,
+      labelSmoothing: input.labelSmoothing,
+      evalEvery: input.evalEvery,
+      patience: input.patience,
+      minDelta: input.minDelta,
+      keepBest: input.keepBest,
+      spikeFactor: input.lossSpike,
+      badSteps: input.onBadStep,
+      record: input.record,
+      saveEvery: input.saveEvery,
+      resume: input.resume
+    })
   const sampling = yield* samplingLayer(input, model, data.template)
   const sweep = sweepLayer(input, model)
-  const overDevice = Layer.unwrap(
-    Effect.gen(function* () {
-      const compute = computeOf(input.compute, yield* Backend)
-      return trainer.pipe(
-        Layer.provide(optimizer),
-        Layer.provide(data.dataset),
-        Layer.provide(sampling),
-        Layer.provide(sweep),
-        Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
-        Layer.provideMerge(adapter),
-        Layer.provideMerge(yield* loaderLayer(model, input, compute))
+  const stackAs = Effect.fnUntraced(function* ({ checkpointing, parts, ...settled }: Way) {
+    const updating = yield* optimizerLayer({ ...input, ...settled }, learningRateOf(input), store)
+    const rowsAs = parts === 1 ? data.dataset : cutRows(data.dataset, parts)
+    const overDevice = Layer.unwrap(
+      Effect.gen(function* () {
+        const compute = computeOf(input.compute, yield* Backend)
+        return trainer(checkpointing).pipe(
+          Layer.provide(updating),
+          Layer.provide(rowsAs),
+          Layer.provide(sampling),
+          Layer.provide(sweep),
+          Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
+          Layer.provideMerge(adapter),
+          Layer.provideMerge(yield* loaderLayer(model, input, compute))
+        )
+      })
+    )
+    return overDevice.pipe(Layer.provideMerge(device))
+  })
+  const planAs = (way: Way) =>
+    Effect.flatMap(stackAs(way), (stack) =>
+      Effect.scoped(
+        Effect.provide(
+          Effect.flatMap(TrainerService, ({ plan }) => plan),
+          stack
+        )
       )
-    })
-  )
-  return { model, data, steps, stack: overDevice.pipe(Layer.provideMerge(device)) }
+    )
+
+  const asked: Way = {
+    checkpointing: input.checkpointing,
+    parts: 1,
+    optimizer: input.optimizer,
+    optimizerMemory: input.optimizerMemory
+  }
+  const sampled = Math.min(steps, SAMPLED_STEPS)
+  const { linears } = describeLlama(model.config, model.path)
+  /** A step as such a way runs it, on the average. */
+  const stepAs = (way: Way, trainableParameters: number): AverageStep => {
+    const options = { trainsBase: input.full, checkpointing: way.checkpointing, trainableParameters }
+    const batches = cutStep(data.batches, way.parts)
+    return averageOf(
+      Array.from({ length: sampled }, (_, i) => batches(i + 1)),
+      (micro) => workOfStep({ linears }, model.config, micro, options)
+    )
+  }
+  const { memory: budget } = input
+  const fit =
+    budget === undefined
+      ? undefined
+      : yield* Effect.gen(function* () {
+          const { trainableParameters, memory } = yield* planAs(asked)
+          const stateBytes = memory.byCategory.get("optimizer") ?? 0
+          return yield* fitToMemory({
+            budget,
+            layers: model.config.layers,
+            rows: Math.max(...data.batches(1).map((documents) => documents.length)),
+            optimizer: input.optimizer,
+            optimizerMemory: input.optimizerMemory,
+            stateBytes,
+            memoryOf: (way) => Effect.map(planAs(way), (plan) => plan.memory.peakBytes),
+            costOf: (way) => {
+              const { work, microBatches } = stepAs(way, trainableParameters)
+              return costOf(work, microBatches) + pagingCost(stateBytes, way)
+            }
+          })
+        })
+  const way = fit?.chosen.way ?? asked
+  return { model, data, steps, way, fit, stepAs, stack: yield* stackAs(way) }
 })
+/** Steps whose work is averaged. */
+const SAMPLED_STEPS = 16
 
 export const learningRateOf = (input: TrainInput): number => input.learningRate ?? (input.full ? 2e-5 : 2e-4)
 

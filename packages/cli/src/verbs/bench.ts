@@ -3,6 +3,7 @@ import { loadNative } from "@graft/backend-cpu"
 import { Effect } from "effect"
 import type { BenchInput } from "../commands/bench.ts"
 import { InvalidInput } from "../problems.ts"
+import { keepRates } from "../rates/keptRates.ts"
 import { bytes, count } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { table } from "../show/table.ts"
@@ -10,6 +11,8 @@ import { type LayerBench, measureLayer } from "../stack/measureLayer.ts"
 import { peakKind } from "../stack/peakKind.ts"
 
 const MILLISECONDS = 150
+/** Tokens from which on a layer's rate says what longer ones reach. */
+const ENOUGH = 256
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
 
 export const bench = Effect.fnUntraced(function* (input: BenchInput) {
@@ -46,6 +49,11 @@ export const bench = Effect.fnUntraced(function* (input: BenchInput) {
     const before = native.peak(kind, threads, MILLISECONDS)
     const measured = yield* measureLayer({ weights, compute, tokens, threads, isa, fused, steps: 1 })
     const peak = (before + native.peak(kind, threads, MILLISECONDS)) / 2
+    if (fused && threads === all && tokens >= ENOUGH && weights !== "dense bf16")
+      yield* keepRates(
+        { processor: info.model, isa, threads },
+        { peak: { [compute]: peak }, products: { [compute]: measured.rate / (1 - measured.elseShare) }, memory: read }
+      )
     const { rate, tokensPerSecond, elseShare, enqueueShare } = measured
     const bits = JSON.stringify(measured.numbers)
     if (fused) equal &&= bits === (numbers.get(weights) ?? bits)

@@ -3,8 +3,11 @@ import { cpus, release } from "node:os"
 import { Cpu, loadNative, type Native, nativePath } from "@graft/backend-cpu"
 import { findTfjs } from "@graft/backend-tfjs"
 import { Backend } from "@graft/core"
+import { fileError } from "@graft/safetensors"
 import { Effect, Layer } from "effect"
 import type { DoctorInput } from "../commands/doctor.ts"
+import { cacheFolder, keepRates, type Machine, type Rates } from "../rates/keptRates.ts"
+import { measureDisk } from "../rates/measureDisk.ts"
 import { bytes } from "../show/quantities.ts"
 import { runtimeName } from "../show/runtimeName.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
@@ -64,6 +67,13 @@ export const doctor = Effect.fnUntraced(function* (input: DoctorInput) {
   if (native !== undefined && !input.quick) yield* measure(screen, native, input)
 })
 
+/** What a plan tells time from. */
+const keep = Effect.fnUntraced(function* (screen: Screen, machine: Machine, rates: Omit<Rates, "measured">) {
+  const path = yield* keepRates(machine, rates)
+  screen.say(`  kept in ${path}: graft plan tells time from them`)
+  screen.event({ event: "Kept", path, ...machine, ...rates })
+})
+
 const gflops = (perSecond: number): string => (perSecond / 1e9).toFixed(1)
 
 const measure = Effect.fnUntraced(function* (screen: Screen, native: Native, { threads, isa }: DoctorInput) {
@@ -72,18 +82,28 @@ const measure = Effect.fnUntraced(function* (screen: Screen, native: Native, { t
   const all = threads ?? info.cores
   const settle = Effect.sleep(0) // the measurements block: let the lines out first
 
+  const peaks: { f32?: number; bf16?: number } = {}
+  const products: { f32?: number; bf16?: number } = {}
   for (const format of ["f32", "bf16"] as const) {
     const kind = peakKind(native, format, used)
     if (kind === undefined) continue
     yield* settle
     const [one, many] = [native.peak(kind, 1, MILLISECONDS), native.peak(kind, all, MILLISECONDS)]
     screen.say(`peak ${format} in registers: ${gflops(one)} GFLOP/s on 1 thread, ${gflops(many)} on ${all}`)
+    peaks[format] = many
     screen.event({ event: "Peak", kind, threads: all, one, all: many })
   }
   yield* settle
   const { read, copy } = native.bandwidth(all, MILLISECONDS)
   screen.say(`memory: reads ${bytes(read)}/s, copies ${bytes(copy)}/s (reads and writes), ${all} threads`)
   screen.event({ event: "Bandwidth", threads: all, read, copy })
+  yield* settle
+  const disk = yield* Effect.try({
+    try: () => measureDisk(cacheFolder()),
+    catch: (cause) => fileError(cacheFolder(), "write", cause)
+  })
+  screen.say(`disk: ${disk === undefined ? "not measured" : `reads ${bytes(disk)}/s`} in ${cacheFolder()}`)
+  screen.event({ event: "Disk", folder: cacheFolder(), read: disk ?? null })
 
   const layer = Cpu.layer({ threads: all, isa: used })
   const backend = yield* Effect.scoped(Effect.flatMap(Layer.build(layer), (c) => Effect.provideContext(Backend, c)))
@@ -92,9 +112,11 @@ const measure = Effect.fnUntraced(function* (screen: Screen, native: Native, { t
     // Where bf16 is not multiplied, it is widened, and f32's peak is the ceiling.
     const own = peakKind(native, format, used)
     const kind = own ?? peakKind(native, "f32", used) ?? "f32.scalar"
+    let secondsPerOperation = 0
     for (const shape of SHAPES) {
       const { rate, peak } = yield* measureGemm(backend, shape, format, () => native.peak(kind, all, MILLISECONDS))
       const share = rate / peak
+      secondsPerOperation += 1 / rate / SHAPES.length
       const name = `[${shape.tokens}, ${shape.in}] × [${shape.in}, ${shape.out}]`
       rows.push([
         name,
@@ -105,6 +127,9 @@ const measure = Effect.fnUntraced(function* (screen: Screen, native: Native, { t
       screen.event({ event: "Gemm", ...shape, format, rate, peak, peakKind: kind, share })
       screen.live(`${name} ${format}`)
     }
+    products[format] = 1 / secondsPerOperation
   }
   screen.say(table(rows))
+  const machine = { processor: info.model, isa: used, threads: all }
+  yield* keep(screen, machine, { peak: peaks, products, memory: read, ...(disk === undefined ? {} : { disk }) })
 })

@@ -1,56 +1,77 @@
-/** `graft plan`: what the same flags would take as a run: memory to the byte, time as an estimate. */
-import { loadNative } from "@graft/backend-cpu"
-import { ModelLoader, Trainer } from "@graft/core"
+/** `graft plan`: what the same flags would take as a run: memory to the byte, time from the rates that doctor keeps. */
+import { Trainer } from "@graft/core"
 import { Effect } from "effect"
 import type { PlanInput } from "../flags/planFlags.ts"
+import { costOf, secondsOf } from "../rates/expectedTime.ts"
+import { keptRates, machineOf, type Rates } from "../rates/keptRates.ts"
 import { showData, showModel } from "../show/findings.ts"
-import { count, duration } from "../show/quantities.ts"
+import { fitTable } from "../show/fitTable.ts"
+import { count, duration, rate } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { showPlan } from "../show/trainEvents.ts"
+import { wayText } from "../stack/fitToMemory.ts"
 import { preparePlan } from "../stack/prepareRun.ts"
-import { workOfStep } from "../stack/workOfStep.ts"
-
-/** What a step reaches of the register-only peak: 0.87 for SmolLM2-135M, 300 tokens, in f32 on two Zen 3 threads. */
-const REACHED = 0.8
-/** Steps whose work is averaged. */
-const SAMPLE = 64
+import { totalOf } from "../stack/workOfStep.ts"
 
 export const plan = Effect.fnUntraced(function* (input: PlanInput) {
   const screen = makeScreen(input.json)
-  const { model, data, steps, stack } = yield* preparePlan(input)
+  const { model, data, steps, stack, way, fit, stepAs } = yield* preparePlan(input)
   showModel(screen, model)
   if (data.report !== undefined) showData(screen, data.report)
   yield* Effect.provide(
     Effect.gen(function* () {
       const planned = yield* (yield* Trainer).plan
       showPlan(screen, planned)
-      const { description } = yield* ModelLoader
-      const options = { ...planned, trainsBase: input.full, checkpointing: input.checkpointing }
-      const sampled = Math.min(steps, SAMPLE)
-      let work = 0
-      for (let step = 1; step <= sampled; step++)
-        work += workOfStep(description, model.config, data.batches(step), options)
-      const perStep = work / sampled
-      const peak = input.backend === "cpu" ? peakOf(planned.compute, input) : undefined
-      const seconds = peak === undefined ? undefined : perStep / (REACHED * peak)
+      const { trainableParameters } = planned
+      const compute = planned.compute === "bf16" ? "bf16" : "f32"
+      const rates = input.backend === "cpu" ? yield* keptRates(machineOf(input)) : undefined
+      const secondsAs = (one: typeof way): number | undefined => {
+        const { work, microBatches } = stepAs(one, trainableParameters)
+        return rates === undefined ? undefined : secondsOf(work, microBatches, rates, compute)
+      }
+      const { work, microBatches, tokens } = stepAs(way, trainableParameters)
+      const seconds = secondsAs(way)
       screen.say(
-        `  time           ${count(perStep)}FLOP a step${
-          seconds === undefined || peak === undefined
-            ? ""
-            : `; at ${100 * REACHED} % of the ${count(peak)}FLOP/s measured now about ${duration(seconds)} a step, ${duration(seconds * steps)} in all`
-        }`
+        `  time           ${count(totalOf(work))}FLOP a step${expectation(seconds, tokens, steps, rates, input.backend)}`
       )
-      screen.event({ event: "Time", operationsPerStep: perStep, peak: peak ?? null, secondsPerStep: seconds ?? null })
+      screen.event({
+        event: "Time",
+        operationsPerStep: totalOf(work),
+        tokensPerStep: tokens,
+        microBatches,
+        rates: rates ?? null,
+        secondsPerStep: seconds ?? null,
+        tokensPerSecond: seconds === undefined ? null : tokens / seconds
+      })
+      if (fit === undefined) return
+      const { layers } = model.config
+      const rows = fit.others.map(({ way: one, bytes }) => {
+        const other = stepAs(one, trainableParameters)
+        const slower = costOf(work, microBatches) / costOf(other.work, other.microBatches)
+        const expected = secondsAs(one)
+        return {
+          bytes,
+          text: wayText(one, layers),
+          chosen: one === way,
+          tokensPerSecond: expected === undefined ? undefined : tokens / expected,
+          share: slower
+        }
+      })
+      screen.say(fitTable(rows))
+      screen.event({ event: "Fit", budget: input.memory, way, ways: rows })
     }),
     stack
   )
 }, Effect.scoped)
 
-const peakOf = (compute: string, { threads, isa }: PlanInput): number => {
-  const native = loadNative()
-  const { peaks, cores, isa: best } = native.info()
-  const used = isa ?? best
-  const kinds = peaks.filter((kind) => used.startsWith(kind.slice(kind.indexOf(".") + 1)))
-  const kind = kinds.findLast((k) => k.startsWith(`${compute}.`)) ?? kinds.at(-1) ?? "f32.scalar"
-  return native.peak(kind, threads ?? cores, 100)
+const expectation = (
+  seconds: number | undefined,
+  tokens: number,
+  steps: number,
+  rates: Rates | undefined,
+  backend: string
+): string => {
+  if (backend !== "cpu") return ""
+  if (rates === undefined || seconds === undefined) return "; no rates kept yet: run graft doctor"
+  return `; by the rates of ${rates.measured.slice(0, 10)} about ${duration(seconds)} a step, ${rate(tokens / seconds)} tokens/s, ${duration(seconds * steps)} in all`
 }

@@ -10,9 +10,10 @@ import { runFolder } from "../report/runFolder.ts"
 import { Stopping } from "../Stopping.ts"
 import { showData, showModel } from "../show/findings.ts"
 import { showProfile } from "../show/profileTable.ts"
-import { duration } from "../show/quantities.ts"
+import { bytes, duration } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { trainReporter } from "../show/trainEvents.ts"
+import { wayText } from "../stack/fitToMemory.ts"
 import { keepTemplate } from "../stack/keptTemplate.ts"
 import { loadBytes } from "../stack/loadBytes.ts"
 import { learningRateOf, prepareRun } from "../stack/prepareRun.ts"
@@ -26,9 +27,14 @@ export const train = Effect.fnUntraced(function* (input: TrainInput) {
   const out = input.out ?? DEFAULT_OUT
   yield* requireWritable(out)
   const profile = input.profile ? new Profile() : undefined
-  const { model, data, steps, stack } = yield* prepareRun(input, out, profile)
+  const { model, data, steps, stack, fit } = yield* prepareRun(input, out, profile)
   showModel(screen, model)
   if (data.report !== undefined) showData(screen, data.report)
+  if (fit !== undefined) {
+    const { way, bytes: taken } = fit.chosen
+    screen.say(`fit    ${wayText(way, model.config.layers)}: ${bytes(taken)} of ${bytes(input.memory ?? taken)}`)
+    screen.event({ event: "Fit", budget: input.memory, way, bytes: taken })
+  }
   const earlier = existsSync(join(out, "state"))
   if (earlier && !input.resume)
     screen.say(`${screen.style.warning("note")}: this run replaces the one in ${out}; --resume goes on with it`)
