@@ -61,6 +61,7 @@ export const collate = (
           write(position)
         }
     }),
+    supervised: supervisedIn(documents),
     ...context
   }
 }

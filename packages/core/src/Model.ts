@@ -18,6 +18,8 @@ export interface Batch {
   readonly ids: Tensor
   /** i32 [tokens]: what each position must predict; below 0: not learnt. */
   readonly targets: Tensor
+  /** How many targets are learnt, as the host knows it: the head need not see more rows. */
+  readonly supervised?: number
   /** i32 [documents, 4], see ops/attention.ts. */
   readonly segments: Tensor
   /** i32 [tokens, 2]: (sample, position in its document). */

@@ -1,10 +1,11 @@
 /** Fused pairs as one layer over a backend. Leaving it out leaves the composed ops, with equal results. */
 import { Kernels, type Override } from "@graft/core"
 import type { Layer } from "effect"
+import { fusedLinearCrossEntropy } from "./fusedLinearCrossEntropy.ts"
 import { fusedLoraLinear } from "./fusedLoraLinear.ts"
 import { fusedRope } from "./fusedRope.ts"
 
-const pairs: ReadonlyArray<Override> = [fusedLoraLinear, fusedRope]
+const pairs: ReadonlyArray<Override> = [fusedLoraLinear, fusedRope, fusedLinearCrossEntropy]
 
 export const FusedKernels = {
   /** The ops that have a fused pair. */

@@ -26,11 +26,11 @@ export interface RunPlan {
   /** Bytes live in the course of that step. */
   readonly memoryOverStep: ReadonlyMap<Category, ReadonlyArray<number>>
 }
-/** A stand-in for documents of which only the lengths are known. */
+/** A stand-in for documents of which only the lengths are known; every token is learnt, which is the most work. */
 export const blankDocument = (tokens: number): MicroBatch[number] => ({
   sample: 0,
   ids: { length: tokens },
-  targets: { length: tokens }
+  targets: new Uint8Array(tokens)
 })
 
 class ProgramQueue extends WatchedQueue {

@@ -66,7 +66,7 @@ export const stackOf = (
       const context = { seed, step, training: true }
       const all = gathered.flatMap(() => documents)
       const batch = collate(inBatch, all, context)
-      const { targets } = collate(inBatch, documents, context)
+      const alone = collate(inBatch, documents, context)
       const one = inBatch.tensor([1], "one")
       queue.enqueue(fill, [one], { value: 1 })
       const table = alpha > 0 ? withNoise(overrides, inBatch, all, batch, alpha) : overrides
@@ -77,7 +77,7 @@ export const stackOf = (
       const rows = tokensIn(documents)
       const parts = gathered.map(({ loss }, i) => {
         const own = partRows(g, hidden, i * rows, rows)
-        const part = summedLoss(g, own, model, { targets }, labelSmoothing)
+        const part = summedLoss(g, own, model, alone, labelSmoothing)
         addInto(g, loss, part, { accumulate: true })
         return part
       })

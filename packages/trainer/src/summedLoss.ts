@@ -6,6 +6,15 @@ export const summedLoss = (
   g: Graph,
   hidden: Tensor,
   { head, description: { logitSoftCap: softCap = 0 } }: Model,
-  { targets }: Pick<Batch, "targets">,
+  { targets, supervised }: Pick<Batch, "targets" | "supervised">,
   smoothing = 0
-): Tensor => sum(g, linearCrossEntropy(g, hidden, head, targets, { softCap, smoothing }), 1)
+): Tensor =>
+  sum(
+    g,
+    linearCrossEntropy(g, hidden, head, targets, {
+      softCap,
+      smoothing,
+      ...(supervised === undefined ? {} : { supervised })
+    }),
+    1
+  )

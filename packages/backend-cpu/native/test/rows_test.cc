@@ -323,6 +323,38 @@ static void testCrossEntropy() {
   check("crossEntropyRows beyond the vocabulary", !std::isnan(losses.get(1)), 0);
 }
 
+static void testTakenRows() {
+  for (int64_t width : {1, 5, 700})
+    for (int mix = 0; mix < 4; mix++)
+      for (int accumulate = 0; accumulate < 2; accumulate++) {
+        const int64_t tokens = 90, limit = 61;
+        Tensor order(DType::i32, {tokens}), ranks(DType::i32, {tokens}), targets(DType::i32, {tokens});
+        for (int64_t t = 0; t < tokens; t++) targets.set(t, t % 3 ? double(t) : -100);
+        std::vector<Tensor> orders{order, ranks, targets};
+        run("learntOrder", orders, {});
+        for (int64_t t = 0; t < tokens; t++) {
+          check("learntOrder", ranks.get(int64_t(order.get(t))) != double(t) || (targets.get(int64_t(order.get(t))) >= 0) != (t < 60), 0);
+          if (t != 0 && t != 60) check("learntOrder keeps the order", order.get(t) < order.get(t - 1), 0);
+        }
+        Tensor out = randomTensor(mixed(mix, 0), {tokens, width}), x = randomTensor(mixed(mix, 1), {tokens, width}), s = randomTensor(DType::f32, {tokens});
+        Tensor some = randomTensor(mixed(mix, 1), {20, width});
+        Doubles wanted = out.values(), wantedSome(z(20 * width));
+        for (int64_t i = 0; i < tokens * width; i++) {
+          const int64_t row = int64_t(ranks.get(i / width));
+          wanted[z(i)] = (accumulate ? wanted[z(i)] : 0) + (row < limit ? s.get(i / width) * x.get(row * width + i % width) : 0);
+        }
+        for (int64_t i = 0; i < 20 * width; i++) {
+          const int64_t row = int64_t(order.get(50 + i / width));
+          wantedSome[z(i)] = row < limit ? x.get(row * width + i % width) : 0;
+        }
+        std::vector<Tensor> scaled{out, x, s, ranks}, taken{some, x, order};
+        run("takeScaledRows", scaled, {{"limit", double(limit)}, {"accumulate", double(accumulate)}});
+        compare(label("takeScaledRows", {double(width), double(mix), double(accumulate)}), out, wanted, 1e-6);
+        run("takeRows", taken, {{"from", 50}, {"limit", double(limit)}});
+        compare(label("takeRows", {double(width), double(mix)}), some, wantedSome, 0);
+      }
+}
+
 static void testReductions() {
   for (int64_t n : {1, 9, 4096, 4097, 123457})
     for (int mix = 0; mix < 2; mix++)
@@ -430,6 +462,7 @@ void testRows() {
   testGatedUnit(true);
   testRope();
   testDropout();
+  testTakenRows();
   testCrossEntropy();
   testReductions();
   testGatherGradient();

@@ -13,6 +13,8 @@ export interface LossOptions {
   readonly softCap?: number
   /** The share of a target's weight that is spread over the whole vocabulary, as torch's label_smoothing. */
   readonly smoothing?: number
+  /** How many targets are 0 or more, where the host knows it: a fused pair leaves the other rows out. */
+  readonly supervised?: number
 }
 /** Logits of rows of a model's hidden states: the head's product, bent where the model bends it. */
 export const applyHead = (
@@ -42,12 +44,12 @@ const eachChunk = (
 ): void => {
   const chunk = chunkRows(head)
   const vocab = outFeatures(head)
-  const { gradient } = options
+  const { gradient, softCap = 0, smoothing = 0 } = options
   for (let row0 = 0; row0 < x.rows; row0 += chunk) {
     const rows = Math.min(chunk, x.rows - row0)
     const logits = g.tensor([rows, vocab], "logits", "f32")
     applyMatrix(g, logits, x, head, { xRow: row0, rows })
-    g.run(crossEntropyRows, [losses, logits, targets], { softCap: 0, smoothing: 0, ...options, row0, rows, vocab })
+    g.run(crossEntropyRows, [losses, logits, targets], { softCap, smoothing, gradient, row0, rows, vocab })
     if (gradient && g.activations !== "f32") {
       const rounded = g.tensor([rows, vocab], "d(logits)") // so that the head multiplies in the recipe's dtype
       addInto(g, rounded, logits)

@@ -3,11 +3,15 @@ import {
   add,
   addScaled,
   broadcast,
+  type DType,
   fill,
+  learntOrder,
   scaleColumnsBackwardM,
   scaleColumnsKernel,
   scaleRows,
-  sumKernel
+  sumKernel,
+  takeRows,
+  takeScaledRows
 } from "@graft/core"
 import { act, actOut, f32, f32Out, i32, type KernelCase, kernelCase } from "../KernelCase.ts"
 import { randomValues } from "../tensorOf.ts"
@@ -29,9 +33,58 @@ const roundingValues = (): Float32Array => {
   return new Float32Array(Uint32Array.from(bits).buffer)
 }
 
+/** Rows taken by an index, and brought back scaled. */
+const takenCases = (): ReadonlyArray<KernelCase> =>
+  [
+    [1, 1],
+    [7, 5],
+    [40, 33],
+    [300, 130]
+  ].flatMap(([tokens, width]) => {
+    const targets = Array.from({ length: tokens! }, (_, t) => ((t * t) % 5 < 2 ? -100 : t))
+    const index = i32(
+      [tokens!],
+      targets.map((_, t) => (tokens! - 1 - t + 3) % tokens!)
+    )
+    const order = () => i32([tokens!], Array<number>(tokens!).fill(-9))
+    const some = tokens! - (tokens! >> 2)
+    const of = (dtypes: ReadonlyArray<DType>) => [
+      { ...actOut([some, width!]), dtypes },
+      { ...act([tokens!, width!]), dtypes },
+      index
+    ]
+    const taken = { from: tokens! - some, limit: some }
+    return [
+      kernelCase(learntOrder, `${tokens} tokens`, [order(), order(), i32([tokens!], targets)], null, exact),
+      kernelCase(takeRows, `f32, ${some} rows of ${width}`, of(["f32"]), taken, exact),
+      kernelCase(takeRows, `bf16, ${some} rows of ${width}`, of(["bf16"]), taken, exact),
+      kernelCase(
+        takeRows,
+        `${tokens} integers`,
+        [order(), i32([tokens!], targets), index],
+        { from: 0, limit: tokens! },
+        exact
+      ),
+      ...[false, true].map((accumulate) =>
+        kernelCase(
+          takeScaledRows,
+          `${some} of [${tokens}, ${width}]${accumulate ? ", added" : ""}`,
+          [
+            accumulate ? act([tokens!, width!]) : actOut([tokens!, width!]),
+            act([tokens!, width!]),
+            f32([tokens!]),
+            index
+          ],
+          { limit: some, accumulate }
+        )
+      )
+    ]
+  })
+
 export const rowCases = (): ReadonlyArray<KernelCase> => {
   const rounding = roundingValues()
   return [
+    ...takenCases(),
     ...SIZES.flatMap((n) => [
       kernelCase(fill, `${n} numbers`, [actOut([n])], { value: -2.5 }, exact),
       kernelCase(fill, `${n} integers`, [i32([n], Array<number>(n).fill(9))], { value: -7 }, exact),
