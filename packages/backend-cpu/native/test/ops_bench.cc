@@ -8,7 +8,7 @@
 
 #define GRAFT_FAMILIES(each) \
   each(elementwise) each(rmsNorm) each(rope) each(attention) each(attentionBackward) each(swiglu) each(geglu) each(dropout) \
-  each(crossEntropy) each(reduction) each(embedding) each(adamW) each(dora)
+  each(crossEntropy) each(takenRows) each(reduction) each(embedding) each(adamW) each(dora)
 
 namespace graft {
 namespace GRAFT_ISA {
