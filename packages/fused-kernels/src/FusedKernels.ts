@@ -3,9 +3,11 @@ import { Kernels, type Override } from "@graft/core"
 import type { Layer } from "effect"
 import { fusedLinearCrossEntropy } from "./fusedLinearCrossEntropy.ts"
 import { fusedLoraLinear } from "./fusedLoraLinear.ts"
+import { fusedLoraMlp } from "./fusedLoraMlp.ts"
+import { fusedLoraQkv } from "./fusedLoraQkv.ts"
 import { fusedRope } from "./fusedRope.ts"
 
-const pairs: ReadonlyArray<Override> = [fusedLoraLinear, fusedRope, fusedLinearCrossEntropy]
+const pairs: ReadonlyArray<Override> = [fusedLoraLinear, fusedLoraQkv, fusedLoraMlp, fusedRope, fusedLinearCrossEntropy]
 
 export const FusedKernels = {
   /** The ops that have a fused pair. */

@@ -1,4 +1,6 @@
 /** Fused pairs, in Unsloth's sense, for ops that core composes. */
 export * from "./FusedKernels.ts"
 export * from "./fusedLoraLinear.ts"
+export * from "./fusedLoraMlp.ts"
+export * from "./fusedLoraQkv.ts"
 export * from "./fusedRope.ts"

@@ -5,9 +5,13 @@ import { swigluBackward, swigluKernel } from "../reference/swiglu.ts"
 import type { Tensor } from "../Tensor.ts"
 import { writeTogether } from "./writeTogether.ts"
 
-/** y = f(gate) · up, element by element (arXiv:2002.05202). */
-const gatedUnit = (name: string, forward: Kernel<null>, backward: Kernel<null>): Op<[gate: Tensor, up: Tensor]> =>
-  definePrimitive(name, {
+/** y = f(gate) · up, element by element (arXiv:2002.05202). A gradient may be written over what it is of. */
+export interface GatedUnit extends Op<[gate: Tensor, up: Tensor]> {
+  /** y, gate, up; and dGate, dUp, dy, gate, up. */
+  readonly kernels: { readonly forward: Kernel<null>; readonly backward: Kernel<null> }
+}
+const gatedUnit = (name: string, forward: Kernel<null>, backward: Kernel<null>): GatedUnit => {
+  const op = definePrimitive(name, {
     forward: (g, gate: Tensor, up: Tensor) => {
       const out = g.tensor(gate.shape, name)
       const run = (y: Tensor) => g.run(forward, [y, gate, up], null)
@@ -17,6 +21,8 @@ const gatedUnit = (name: string, forward: Kernel<null>, backward: Kernel<null>):
     backward: (g, dy, { gate, up }, into) =>
       writeTogether(g, into, [gate, up], (outputs) => g.run(backward, [...outputs, dy, gate, up], null))
   })
+  return Object.assign(op, { kernels: { forward, backward } })
+}
 /** f = silu: Llama, Mistral, Qwen. */
 export const swiglu = gatedUnit("swiglu", swigluKernel, swigluBackward)
 /** f = gelu, approximated by tanh: Gemma. */

@@ -15,6 +15,11 @@ export interface AdapterSegment {
   readonly scale: number
   readonly dropout?: DropoutKey
 }
+/** A frozen weight with the adapters of its rows: what an op over several linears takes for each of them. */
+export interface AdaptedWeight {
+  readonly weight: Weight
+  readonly segments: ReadonlyArray<AdapterSegment>
+}
 
 /**
  * y = x Wᵀ + Σ_segments scale · drop(x) Aᵀ Bᵀ (arXiv:2106.09685 §4.1). A segment gives a range of rows to an adapter: mixed

@@ -26,7 +26,7 @@ export const gegluBackward: Kernel<null> = {
     for (let i = 0; i < dGate!.length; i++) {
       const x = gate![i]!
       const s = share(x)
-      const d = dy![i]!
+      const d = dy![i]! // read before the outputs are written, which may be any of the inputs
       dGate![i] = d * up![i]! * (s + x * s * (1 - s) * SLOPE * (1 + 3 * CUBE * x ** 2))
       dUp![i] = d * x * s
     }

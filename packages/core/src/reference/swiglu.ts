@@ -20,10 +20,11 @@ export const swigluBackward: Kernel<null> = {
   dtypes: ["act", "act", "act", "act", "act"],
   reference: ([dGate, dUp, dy, gate, up]) => {
     for (let i = 0; i < dGate!.length; i++) {
-      const s = sigmoid(gate![i]!)
-      const d = dy![i]!
-      dGate![i] = d * up![i]! * s * (1 + gate![i]! * (1 - s))
-      dUp![i] = d * gate![i]! * s
+      const x = gate![i]!
+      const s = sigmoid(x)
+      const d = dy![i]! // read before the outputs are written, which may be any of the inputs
+      dGate![i] = d * up![i]! * s * (1 + x * (1 - s))
+      dUp![i] = d * x * s
     }
   }
 }

@@ -1,0 +1,59 @@
+/**
+ * The fused pair for `loraMlp`: x [tokens, in] → down(f(gate(x)) · up(x)), W_gate, W_up [inner, in], W_down [in, inner], with
+ * adapters on any subset and f = silu or gelu.
+ *
+ *   e = gate(x), u = up(x), h = f(e) · u, y = down(h)        dh = dy W_down + …, (de, du) = dh · ∂h/∂(e, u), dx = de W_gate + du W_up + …
+ *
+ * Kept: x, e, u and the narrow products. Backwards one buffer [tokens, inner] holds h, computed again from e and u for the
+ * gradient of down's A, and then dh; de and du are written over e and u, as unsloth/kernels/fast_lora.py (LoRA_MLP) does.
+ * Against the composed ops it saves two or three tensors of that size at the peak, and the passes that sharedInput.ts names
+ * for gate and up together. A recomputation of which the output is not read leaves the product with W_down out. The composed
+ * twin is core's ops/loraMlp.ts.
+ */
+import { loraMlp, override, Routed } from "@graft/core"
+import { adapterGradients, addAdapters, addToInput, groupsOf, hiddenOf } from "./sharedInput.ts"
+
+export const fusedLoraMlp = override(loraMlp, {
+  forward: (g, x, gate, up, down, { kernels }) => {
+    const { unread } = g // a recomputation that needs what is kept alone
+    const [groups, downGroups] = [groupsOf([gate, up]), groupsOf([down])]
+    const hidden = hiddenOf(g, x, groups)
+    const inner = [x.rows, gate.weight.outFeatures]
+    const [e, u] = [g.tensor(inner, "gate"), g.tensor(inner, "up")]
+    gate.weight.apply(e, x)
+    up.weight.apply(u, x)
+    addAdapters(g, [e, u], groups, hidden)
+    const h = g.tensor(inner, "gated")
+    if (!unread || downGroups.length > 0) g.run(kernels.forward, [h, e, u], null)
+    const downHidden = hiddenOf(g, h, downGroups)
+    const make = () => g.tensor([x.rows, down.weight.outFeatures], "loraMlp")
+    const out = unread ? g.queue.mute(make) : make()
+    if (!unread) {
+      down.weight.apply(out, h)
+      addAdapters(g, [out], downGroups, downHidden)
+    }
+    g.release(h)
+    const kept = groups.length > 0 ? x : new Routed(x)
+    return { out, saved: { x: kept, e, u, gate, up, down, kernels, groups, hidden, downGroups, downHidden } }
+  },
+  backward: (g, dy, saved, into) => {
+    const { x, e, u, gate, up, down, kernels, groups, hidden, downGroups, downHidden } = saved
+    const input = x instanceof Routed ? x.tensor : x
+    const h = g.tensor(e.shape, "gated, then its gradient")
+    if (downGroups.length > 0) g.run(kernels.forward, [h, e, u], null)
+    const dDown = adapterGradients(g, [dy], h, downGroups, downHidden, into)
+    const passed = g.needs(input) || groups.length > 0
+    if (passed) down.weight.applyTransposed(h, dy)
+    addToInput(g, passed ? h : undefined, downGroups, dDown)
+    if (passed) g.run(kernels.backward, [e, u, h, e, u], null)
+    g.release(h)
+    if (!passed) return
+    const dHidden = adapterGradients(g, [e, u], input, groups, hidden, into)
+    const dx = into(input)
+    if (dx !== undefined) {
+      gate.weight.applyTransposed(dx.tensor, e, { accumulate: dx.accumulate })
+      up.weight.applyTransposed(dx.tensor, u, { accumulate: true })
+    }
+    addToInput(g, dx?.tensor, groups, dHidden)
+  }
+})

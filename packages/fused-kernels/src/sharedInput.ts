@@ -1,0 +1,182 @@
+/**
+ * The adapters of several linears of one input. Those that see the same rows of x, without dropout, are one narrow product:
+ * with A = [A₁; A₂; …] stacked, R = Σ rank, and h stored transposed so that an adapter's part is rows of it,
+ *
+ *   hᵀ [R, rows] = A xᵀ            y_i += s · h_i B_iᵀ
+ *   dB_i = s · dy_iᵀ h_i           dhᵀ_i = s · B_iᵀ dy_iᵀ          dA = dhᵀ x          dx += dh A
+ *
+ * so that x is read once where it was read for each, forwards and for dA, and dx is added to once. An adapter with dropout
+ * has a mask of its own (PEFT's semantics: one dropout a module), and so a product of its own.
+ */
+import {
+  type AdaptedWeight,
+  type AdapterSegment,
+  addInto,
+  dropoutInto,
+  fill,
+  type Graph,
+  gemm,
+  type Into,
+  plainGemm,
+  type Tensor
+} from "@graft/core"
+
+/** An adapter of linear `linear`, whose h are rows [row, row + rank) of its group's. */
+interface Member {
+  readonly linear: number
+  readonly segment: AdapterSegment
+  readonly row: number
+}
+/** Adapters that see the same rows of the same input. */
+export interface Group {
+  readonly start: number
+  readonly rows: number
+  readonly rank: number
+  readonly members: ReadonlyArray<Member>
+}
+export const groupsOf = (linears: ReadonlyArray<AdaptedWeight>): ReadonlyArray<Group> => {
+  const groups: Array<Group> = []
+  for (const [linear, { segments }] of linears.entries()) {
+    for (const segment of segments) {
+      const { start, rows, a, dropout } = segment
+      const same = ({ members: [first], ...of }: Group) =>
+        dropout === undefined && first?.segment.dropout === undefined && of.start === start && of.rows === rows
+      const at = groups.findIndex(same)
+      const known = groups[at] ?? { start, rows, rank: 0, members: [] }
+      const members = [...known.members, { linear, segment, row: known.rank }]
+      groups[at < 0 ? groups.length : at] = { start, rows, rank: known.rank + a.rows, members }
+    }
+  }
+  return groups
+}
+
+/** The rows of x that a group's adapters see, from `row` on: x itself, or a dropped-out copy to release. */
+const inputOf = (g: Graph, x: Tensor, { start, rows, members: [first] }: Group) => {
+  const dropout = first?.segment.dropout
+  if (dropout === undefined) return { t: x, row: start, release: () => {} }
+  const t = g.tensor([rows, x.columns], "dropped")
+  dropoutInto(g, t, x, dropout, start, { rows, xRow: start })
+  return { t, row: 0, release: () => g.release(t) }
+}
+/** A [R, in] of a group: the only A, or a copy of all, in f32 as they are. */
+const stackedA = (g: Graph, { rank, members }: Group) => {
+  const [first, second] = members
+  if (second === undefined) return { a: first!.segment.a, release: () => {} }
+  const a = g.tensor([rank, first!.segment.a.columns], "A of all", "f32")
+  for (const { segment, row } of members) addInto(g, a, segment.a, { outRow: row })
+  return { a, release: () => g.release(a) }
+}
+
+/** Gives hᵀ of each group. */
+export const hiddenOf = (g: Graph, x: Tensor, groups: ReadonlyArray<Group>): ReadonlyArray<Tensor> =>
+  groups.map((group) => {
+    const h = g.tensor([group.rank, group.rows], "A xᵀ")
+    const input = inputOf(g, x, group)
+    const { a, release } = stackedA(g, group)
+    const sizes = { m: group.rank, k: x.columns, n: group.rows, tb: true, bRow: input.row }
+    g.run(gemm, [h, a, input.t], { ...plainGemm, ...sizes })
+    release()
+    input.release()
+    return h
+  })
+
+/** outs_i += s · h_i B_iᵀ */
+export const addAdapters = (
+  g: Graph,
+  outs: ReadonlyArray<Tensor>,
+  groups: ReadonlyArray<Group>,
+  hidden: ReadonlyArray<Tensor>
+): void => {
+  for (const [i, { start, rows, members }] of groups.entries()) {
+    for (const { linear, segment, row } of members) {
+      const { b, scale } = segment
+      const sizes = { m: rows, k: b.columns, n: b.rows, ta: true, tb: true, scale, accumulate: true }
+      g.run(gemm, [outs[linear]!, hidden[i]!, b], { ...plainGemm, ...sizes, aRow: row, outRow: start })
+    }
+  }
+}
+
+/** Writes the gradients of all A and B and gives dhᵀ of each group. `dys`: those that somebody made. */
+export const adapterGradients = (
+  g: Graph,
+  dys: ReadonlyArray<Tensor | undefined>,
+  x: Tensor,
+  groups: ReadonlyArray<Group>,
+  hidden: ReadonlyArray<Tensor>,
+  into: Into
+): ReadonlyArray<Tensor> =>
+  groups.map((group, i) => {
+    const { start, rows, rank, members } = group
+    const dh = g.tensor([rank, rows], "d(A xᵀ)")
+    if (members.some(({ linear }) => dys[linear] === undefined)) g.run(fill, [dh], { value: 0 })
+    for (const { linear, segment, row } of members) {
+      const dy = dys[linear]
+      if (dy === undefined) continue
+      const { b, scale } = segment
+      const db = into(b)
+      if (db !== undefined) {
+        const sizes = { m: b.rows, k: rows, n: b.columns, ta: true, tb: true, scale, accumulate: db.accumulate }
+        g.run(gemm, [db.tensor, dy, hidden[i]!], { ...plainGemm, ...sizes, aRow: start, bRow: row })
+      }
+      const sizes = { m: b.columns, k: b.rows, n: rows, ta: true, tb: true, scale, outRow: row, bRow: start }
+      g.run(gemm, [dh, b, dy], { ...plainGemm, ...sizes })
+    }
+    gradientOfA(g, dh, x, group, into)
+    return dh
+  })
+
+/** dx += dh A for all groups, where dx holds the base's share already; none where nobody wants it. Frees dh. */
+export const addToInput = (
+  g: Graph,
+  dx: Tensor | undefined,
+  groups: ReadonlyArray<Group>,
+  dhs: ReadonlyArray<Tensor>
+): void => {
+  for (const [i, dh] of dhs.entries()) {
+    if (dx !== undefined) addShare(g, dx, dh, groups[i]!)
+    g.release(dh)
+  }
+}
+
+/** dA = dhᵀ x, for all at once, then each to its place. */
+const gradientOfA = (g: Graph, dh: Tensor, x: Tensor, group: Group, into: Into): void => {
+  const { rows, rank, members } = group
+  const wanted = members.filter(({ segment: { a } }) => g.needs(a))
+  if (wanted.length === 0) return
+  const input = inputOf(g, x, group)
+  const sizes = { k: rows, n: x.columns, bRow: input.row }
+  if (wanted.length === 1) {
+    const { segment, row } = wanted[0]!
+    const da = into(segment.a)
+    if (da !== undefined) {
+      const own = { ...sizes, m: segment.a.rows, aRow: row, accumulate: da.accumulate }
+      g.run(gemm, [da.tensor, dh, input.t], { ...plainGemm, ...own })
+    }
+  } else {
+    const all = g.tensor([rank, x.columns], "dA of all", "f32")
+    g.run(gemm, [all, dh, input.t], { ...plainGemm, ...sizes, m: rank })
+    for (const { segment, row } of wanted) {
+      const da = into(segment.a)
+      if (da !== undefined) addInto(g, da.tensor, all, { rows: segment.a.rows, xRow: row, accumulate: da.accumulate })
+    }
+    g.release(all)
+  }
+  input.release()
+}
+
+/** dx += dh A, dropped out as the input was. */
+const addShare = (g: Graph, dx: Tensor, dh: Tensor, group: Group): void => {
+  const { start, rows, rank, members } = group
+  const { a, release } = stackedA(g, group)
+  const sizes = { m: rows, k: rank, n: dx.columns, ta: true }
+  const dropout = members[0]?.segment.dropout
+  if (dropout === undefined) {
+    g.run(gemm, [dx, dh, a], { ...plainGemm, ...sizes, accumulate: true, outRow: start })
+  } else {
+    const d = g.tensor([rows, dx.columns], "d(dropped)")
+    g.run(gemm, [d, dh, a], { ...plainGemm, ...sizes })
+    dropoutInto(g, dx, d, dropout, start, { rows, outRow: start, accumulate: true })
+    g.release(d)
+  }
+  release()
+}
