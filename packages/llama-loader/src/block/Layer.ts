@@ -2,7 +2,7 @@
  * The parts that a decoder layer is put together from. A family's file chooses them (architectures/), the model runs them
  * (model/llamaModel.ts); a part knows neither weights nor adapters, only the names of its linears and norms.
  */
-import type { Graph, Tensor } from "@graft/core"
+import type { AdaptedWeight, Graph, Tensor } from "@graft/core"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 
 /** A linear of a layer: W [out, in] under Hugging Face's name, after `model.layers.N.`. */
@@ -24,6 +24,10 @@ export interface Layer {
   readonly config: LlamaConfig
   /** With its adapter and its bias. */
   readonly linear: (module: string, x: Tensor) => Tensor
+  /** A linear as a term of an op over several, without its bias; undefined where it is none, since it is trained or an adapter has its own forward. */
+  readonly adapted: (module: string, x: Tensor) => AdaptedWeight | undefined
+  /** y with the linear's bias, where it has one. */
+  readonly biased: (module: string, y: Tensor) => Tensor
   /** Rows of x, or the heads in them where the gain is as wide as a head. */
   readonly norm: (module: string, x: Tensor) => Tensor
   /** Rotary embedding of x [tokens, heads·headDim]; x itself in a layer that has none. */

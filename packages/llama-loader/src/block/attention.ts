@@ -1,5 +1,5 @@
 /** Grouped-query attention (arXiv:2305.13245): projections by themselves or in one matrix, heads normed or not. */
-import type { Tensor } from "@graft/core"
+import { loraQkv, type Tensor } from "@graft/core"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 import { sliceColumns } from "../ops/sliceColumns.ts"
 import type { Layer, LinearShape, Part } from "./Layer.ts"
@@ -14,6 +14,16 @@ const output = ({ hiddenSize, queryWidth }: LlamaConfig, bias: boolean): LinearS
 /** q, k, v [tokens, heads·headDim] → [tokens, hidden] */
 const attended = ({ config: { heads, kvHeads }, turn, attend, linear }: Layer, q: Tensor, k: Tensor, v: Tensor) =>
   linear("self_attn.o_proj", attend(turn(q, heads), turn(k, kvHeads), v))
+
+/** Queries, keys and values, as one op where each is a frozen weight with adapters. */
+const projected = ({ g, linear, adapted, biased }: Layer, x: Tensor): readonly [Tensor, Tensor, Tensor] => {
+  const names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const
+  const [ofQ, ofK, ofV] = [adapted(names[0], x), adapted(names[1], x), adapted(names[2], x)]
+  if (ofQ === undefined || ofK === undefined || ofV === undefined)
+    return [linear(names[0], x), linear(names[1], x), linear(names[2], x)]
+  const [q, k, v] = loraQkv(g, x, ofQ, ofK, ofV)
+  return [biased(names[0], q), biased(names[1], k), biased(names[2], v)]
+}
 
 interface Separate {
   /** RMSNorm over each head of queries and keys, before they are turned (Qwen3, Gemma 3). */
@@ -47,10 +57,8 @@ export const separateAttention = ({ headNorms = false, outputBias = true }: Sepa
         ]
       : [],
   forward: (layer, x) => {
-    const { linear, norm } = layer
-    const q = linear("self_attn.q_proj", x)
-    const k = linear("self_attn.k_proj", x)
-    const v = linear("self_attn.v_proj", x)
+    const { norm } = layer
+    const [q, k, v] = projected(layer, x)
     return headNorms
       ? attended(layer, norm("self_attn.q_norm", q), norm("self_attn.k_norm", k), v)
       : attended(layer, q, k, v)

@@ -1,5 +1,5 @@
 /** Gated feed-forward networks (arXiv:2002.05202): gate and up by themselves or in one matrix. */
-import type { Graph, Tensor } from "@graft/core"
+import { type GatedUnit, type Graph, loraMlp, type Tensor } from "@graft/core"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 import { sliceColumns } from "../ops/sliceColumns.ts"
 import type { LinearShape, Part } from "./Layer.ts"
@@ -14,8 +14,8 @@ const down = ({ hiddenSize, intermediateSize, mlpBias }: LlamaConfig): LinearSha
   bias: mlpBias
 })
 
-/** `gate_proj` and `up_proj`. */
-export const gatedMlp = (gate: Gate): Part => ({
+/** `gate_proj` and `up_proj`: one op where all three are frozen weights with adapters and nothing lies between. */
+export const gatedMlp = (unit: GatedUnit): Part => ({
   linears: (config) => {
     const { intermediateSize: outFeatures, hiddenSize: inFeatures, mlpBias: bias } = config
     return [
@@ -25,7 +25,12 @@ export const gatedMlp = (gate: Gate): Part => ({
     ]
   },
   norms: () => [],
-  forward: ({ g, linear }, x) => linear("mlp.down_proj", gate(g, linear("mlp.gate_proj", x), linear("mlp.up_proj", x)))
+  forward: ({ g, config, linear, adapted }, x) => {
+    const [gate, up, down] = [adapted("mlp.gate_proj", x), adapted("mlp.up_proj", x), adapted("mlp.down_proj", x)]
+    return config.mlpBias || gate === undefined || up === undefined || down === undefined
+      ? linear("mlp.down_proj", unit(g, linear("mlp.gate_proj", x), linear("mlp.up_proj", x)))
+      : loraMlp(g, x, gate, up, down, unit)
+  }
 })
 
 /** `gate_up_proj`: the rows of the gate, then those of up (Phi-3). */

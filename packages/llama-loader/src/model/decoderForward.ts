@@ -11,12 +11,13 @@ import {
   type ForwardOptions,
   fromBf16,
   type Graph,
+  type Linear,
   type LinearTable,
   type Matrix,
   type Model,
   rmsNorm,
   rope,
-  type Tensor,
+  Tensor,
   toBf16
 } from "@graft/core"
 import { architectureOf } from "../architectures/known.ts"
@@ -28,6 +29,8 @@ import type { MakeRotaryTables } from "./rotaryTables.ts"
 
 export interface DecoderWeights {
   readonly linears: LinearTable
+  /** Whether a linear is the model's own, which no adapter has replaced. */
+  readonly isOwn: (linear: Linear) => boolean
   readonly embedding: () => Matrix
   readonly gain: (g: Graph, path: string) => Tensor
   readonly bias: (path: string) => Tensor | undefined
@@ -55,14 +58,21 @@ export const decoderForward = (
       const layerOf = (b: Graph, path: string, index: number): Layer => {
         const table = slides(config, index) ? tables.sliding : tables.full
         const turned = config.rotaryLayers?.[index] ?? true
+        const biased = (module: string, y: Tensor) => {
+          const bias = weights.bias(`${path}.${module}`)
+          return bias === undefined ? y : addBias(b, y, bias)
+        }
         return {
           g: b,
           config,
-          linear: (module, x) => {
-            const y = weights.linears.get(`${path}.${module}`).forward(b, x, batch)
-            const bias = weights.bias(`${path}.${module}`)
-            return bias === undefined ? y : addBias(b, y, bias)
+          linear: (module, x) => biased(module, weights.linears.get(`${path}.${module}`).forward(b, x, batch)),
+          adapted: (module, x) => {
+            const linear = weights.linears.get(`${path}.${module}`)
+            const { weight, segments } = linear
+            if (weight instanceof Tensor || (segments === undefined && !weights.isOwn(linear))) return undefined
+            return { weight, segments: segments?.(batch, 0, x.rows) ?? [] }
           },
+          biased,
           norm: (module, x) => rmsNorm(b, x, weights.gain(b, `${path}.${module}`), epsilon),
           turn: (x, count) => (turned ? rope(b, x, table, count) : x),
           attend: (q, k, v) => {

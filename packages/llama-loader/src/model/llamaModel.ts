@@ -6,6 +6,7 @@ import {
   type Codec,
   denseCodec,
   type Graph,
+  type Linear,
   LinearTable,
   type Loaded,
   linear,
@@ -132,19 +133,22 @@ export function* loadLlama(
 
   yield* matrix("model.embed_tokens", dense, "embedding")
   const linears = new LinearTable()
+  const own = new Set<Linear>()
   for (const layer of description.layers) {
     for (const { module } of normsOf(block, config)) yield* norm(`${layer}.${module}`)
     for (const { module, bias } of linearsOf(block, config)) {
       const path = `${layer}.${module}`
       yield* matrix(path, skip(path) ? dense : codec, "base")
       if (bias) yield* vector(path, `${path}.bias`, "base", source(`${path}.bias`))
-      linears.add({
+      const one: Linear = {
         path,
         get weight() {
           return found(matrices, path)
         },
         forward: (g, x) => linear(g, x, found(matrices, path))
-      })
+      }
+      own.add(one)
+      linears.add(one)
     }
   }
   yield* norm("model.norm")
@@ -171,6 +175,7 @@ export function* loadLlama(
     },
     forward: decoderForward(config, description.layers, {
       linears,
+      isOwn: (one) => own.has(one),
       embedding: () => found(matrices, "model.embed_tokens"),
       gain,
       bias: (path) => vectors.get(`${path}.bias`),
