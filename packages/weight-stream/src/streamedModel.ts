@@ -16,6 +16,7 @@ import {
 } from "@graft/core"
 import type { FileOnDisk, Segment } from "./LayerReader.ts"
 import { FEWEST_FRAMES, type LayerFrames, layerFrames } from "./layerFrames.ts"
+import { StreamedWeight } from "./streamedWeight.ts"
 import {
   bringLayer,
   COUNT_BYTES,
@@ -104,7 +105,13 @@ export const streamModel = (
   })
   opened(store)
   openOn(queue, store, layers, frames.frames)
-  const stream = residencyOf(queue, store, model, layers, frames, memory)
+  const { stream, hold } = residencyOf(queue, store, model, layers, frames, memory)
+  for (const layer of model.description.layers)
+    for (const { path, weight } of model.linears.under(`${layer}.`))
+      if (!(weight instanceof Tensor) && weight.storage.some(({ state }) => state === "evicted")) {
+        const streamed = new StreamedWeight(weight, (body) => hold(layer, body))
+        model.linears.replace(path, (below) => ({ path, weight: streamed, forward: below.forward }))
+      }
   const counts = scope.tensor([COUNT_BYTES], "stream counts", "u8", "streamed")
   return {
     description: model.description,
@@ -168,7 +175,7 @@ const residencyOf = (
   layers: ReadonlyArray<{ readonly places: ReadonlyArray<Place> }>,
   frames: LayerFrames,
   memory: ReadonlyArray<Tensor>
-): Residency => {
+) => {
   const indexOf = new Map(description.layers.map((layer, i) => [layer, i]))
   const last = layers.length - 1
   const cells = layers.map(({ places }, layer) => {
@@ -187,11 +194,18 @@ const residencyOf = (
   }
   for (const layer of frames.firsts) enqueue(prefetchLayer, layer)
 
+  const come = (layer: number): void => {
+    enqueue(bringLayer, layer)
+    for (const [i, { tensor }] of layers[layer]!.places.entries()) tensor.moveTo(cells[layer]![i])
+  }
+  const go = (layer: number): void => {
+    for (const { tensor } of layers[layer]!.places) tensor.moveTo(undefined)
+  }
   let previous: number | undefined
   let direction: 1 | -1 = 1
   /** Whether a forward pass came behind a forward pass: evaluation, generation. A wrong guess costs time alone. */
   let repeats = false
-  return {
+  const stream: Residency = {
     enter: (name) => {
       const layer = indexOf.get(name)!
       const turned = layer === previous
@@ -201,16 +215,26 @@ const residencyOf = (
         if (layer === last) repeats = false
       } else if (previous !== undefined && !(layer === 0 && direction === -1)) direction = layer > previous ? 1 : -1
       previous = layer
-      enqueue(bringLayer, layer)
-      for (const [i, { tensor }] of layers[layer]!.places.entries()) tensor.moveTo(cells[layer]![i])
+      come(layer)
     },
     leave: (name) => {
       const layer = indexOf.get(name)!
-      for (const { tensor } of layers[layer]!.places) tensor.moveTo(undefined)
+      go(layer)
       const next = frames.next(layer, direction, repeats)
       if (next !== undefined) enqueue(prefetchLayer, next)
     }
   }
+  /** For what is no pass: nothing follows from it. */
+  const hold = (name: string, body: () => void): void => {
+    const layer = indexOf.get(name)!
+    come(layer)
+    try {
+      body()
+    } finally {
+      go(layer)
+    }
+  }
+  return { stream, hold }
 }
 
 const trafficOf = (queue: Queue, store: number, counts: Tensor): (() => Promise<PageTraffic>) => {

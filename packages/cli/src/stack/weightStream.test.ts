@@ -9,9 +9,10 @@ import { join } from "node:path"
 import test, { after } from "node:test"
 import { fileURLToPath } from "node:url"
 import { CpuQueue, cpuLimits, loadNative, nativePath } from "@graft/backend-cpu"
-import { Dense, type DeviceFault, loadAtOnce, MetaQueue, ModelLoader, ReferenceQueue } from "@graft/core"
+import { Adapter, Dense, type DeviceFault, loadAtOnce, MetaQueue, ModelLoader, ReferenceQueue } from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
 import { LlamaLoader, makeDecoder, openModel } from "@graft/llama-loader"
+import { Lora } from "@graft/lora"
 import { Nf4 } from "@graft/nf4-quant"
 import { runRecipe, runSteps, toyDocument, toyLora, toyMicro, toyRecipe } from "@graft/testing"
 import { makeSession, planOf, type Recipe } from "@graft/trainer"
@@ -128,6 +129,22 @@ for (const engine of engines) {
     assert.deepEqual(runs[1], runs[0])
   })
 }
+test("DoRA begins with the norms of rows, whose layers come for that", { timeout: 60_000 }, async () => {
+  const plan = Effect.runSync(
+    Effect.scoped(
+      Effect.map(
+        Layer.build(
+          Lora.layer({ rank: 4, dora: true, targets: "all-linear" }).pipe(Layer.provide(layersOf(quantized, undefined)))
+        ),
+        (built) => Context.get(built, Adapter).plan
+      )
+    )
+  )
+  const runs = []
+  for (const budget of [undefined, await budgetOf(quantized, 2)])
+    runs.push(await runRecipe(engines[0]!, recipeOf(await loadOf(quantized, budget), { adapter: plan }), 2))
+  assert.deepEqual(runs[1], runs[0])
+})
 test("dense weights stream too, and a plan counts what streams apart", { timeout: 60_000 }, async () => {
   const [engine] = engines
   const load = await loadOf(dense, await budgetOf(dense, 2))
