@@ -57,37 +57,34 @@ export const encodingPool = async (threads: number, setup: Setup): Promise<Encod
     waiting.clear()
   }
   const workers: Array<Worker> = []
+  let closed = false
   const close = () => {
-    for (const worker of workers) {
-      worker.removeAllListeners("error").on("error", () => {})
-      void worker.terminate()
-    }
+    closed = true
+    for (const worker of workers) void worker.terminate()
     failAll(new Error("the threads that encode rows were ended"))
   }
-  try {
-    await Promise.all(
-      Array.from({ length: threads }, async () => {
-        const worker = new Worker(new URL(file, import.meta.url), { workerData: setup })
-        workers.push(worker)
-        await new Promise<void>((resolve, reject) => {
-          worker.on("error", reject).on("exit", () => reject(new Error("it ended")))
-          worker.on("message", () => resolve())
-        })
+  const start = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker(new URL(file, import.meta.url), { workerData: setup })
+      workers.push(worker)
+      const end = (error: unknown) => {
+        reject(error) // of no effect once it is ready
+        if (!closed) failAll(error)
+      }
+      worker.on("error", end).on("exit", () => end(new Error("a thread that encodes rows has ended")))
+      worker.on("message", ({ id, batch, wrong, failed }: Answer) => {
+        resolve()
+        const asked = waiting.get(id)
+        waiting.delete(id)
+        if (batch !== undefined) asked?.resolve(batch)
+        else asked?.reject(wrong === undefined ? new Error(failed) : dataErrorOf(wrong))
       })
-    )
+    })
+  try {
+    await Promise.all(Array.from({ length: threads }, start))
   } catch {
     close()
     return undefined
-  }
-  for (const worker of workers) {
-    worker.removeAllListeners()
-    worker.on("error", failAll)
-    worker.on("message", ({ id, batch, wrong, failed }: Answer) => {
-      const asked = waiting.get(id)
-      waiting.delete(id)
-      if (batch !== undefined) asked?.resolve(batch)
-      else asked?.reject(wrong === undefined ? new Error(failed) : dataErrorOf(wrong))
-    })
   }
   let id = 0
   return {
