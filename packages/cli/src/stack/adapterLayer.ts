@@ -86,6 +86,7 @@ export const BESIDE = [
   "tokenizer_config.json",
   "special_tokens_map.json",
   "tokenizer.model",
+  "added_tokens.json",
   "chat_template.jinja"
 ]
 

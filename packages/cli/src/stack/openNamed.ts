@@ -24,6 +24,7 @@ const TEXTS = [
   "tokenizer_config.json",
   "special_tokens_map.json",
   "tokenizer.model",
+  "added_tokens.json",
   "chat_template.jinja"
 ]
 

@@ -19,11 +19,12 @@ import { huggingFaceName } from "../gguf/ggufNames.ts"
 import { ggufTensors } from "../gguf/ggufTensors.ts"
 import { folderTokenizer } from "../tokenizer/folderTokenizer.ts"
 import { ggufTokenizer } from "../tokenizer/ggufTokenizer.ts"
+import { modelTokenizer } from "../tokenizer/modelTokenizer.ts"
 import { type Tokenizer, TokenizerError } from "../tokenizer/Tokenizer.ts"
 import { checkWeights, WeightsMismatch } from "./checkWeights.ts"
 import { describe } from "./describe.ts"
 import { fingerprint } from "./fingerprint.ts"
-import { readJson, readText } from "./readText.ts"
+import { readBytes, readJson, readText } from "./readText.ts"
 
 export interface OpenedModel {
   readonly path: string
@@ -115,30 +116,25 @@ const openFolder = (path: string): Effect.Effect<OpenedModel, OpenError, Scope.S
     const tokenizerJson = yield* readJson(at("tokenizer.json"))
     const tokenizerConfig = yield* readJson(at("tokenizer_config.json"))
     const specialTokensMap = yield* readJson(at("special_tokens_map.json"))
+    const sentencePiece = tokenizerJson === undefined ? yield* readBytes(at("tokenizer.model")) : undefined
+    const addedTokens = sentencePiece === undefined ? undefined : yield* readJson(at("added_tokens.json"))
     const templateFile = yield* readText(at("chat_template.jinja"))
     return yield* checked(() => {
       checkWeights(path, config, file)
+      const beside = { config: tokenizerConfig, specialTokensMap }
       const tokenizer =
-        tokenizerJson === undefined
-          ? undefined
-          : folderTokenizer({
-              path: at("tokenizer.json"),
-              tokenizer: tokenizerJson,
-              config: tokenizerConfig,
-              specialTokensMap
-            })
-      const notes =
-        tokenizer === undefined && existsSync(at("tokenizer.model"))
-          ? ["its tokenizer.model is not read; tokenizer.json is. Without one the model takes token ids only"]
-          : []
+        tokenizerJson !== undefined
+          ? folderTokenizer({ path: at("tokenizer.json"), tokenizer: tokenizerJson, ...beside })
+          : sentencePiece !== undefined
+            ? modelTokenizer({ path: at("tokenizer.model"), model: sentencePiece, addedTokens, ...beside })
+            : undefined
       return assemble(path, config, file, tokenizer, {
         template: templateFile ?? templateOfFolder(at("tokenizer_config.json"), tokenizerConfig),
         format: `safetensors, ${formats([...file.tensors.values()].map((tensor) => tensor.dtype))}`,
         sample: (name, count) => {
           const tensor = file.tensors.get(name)!
           return tensor.read(0, Math.min(count, tensor.bytes))
-        },
-        notes
+        }
       })
     })
   })
@@ -147,7 +143,6 @@ interface Rest {
   readonly template: string | undefined
   readonly format: string
   readonly sample: (name: string, count: number) => Uint8Array
-  readonly notes?: ReadonlyArray<string>
 }
 
 const assemble = (
@@ -155,7 +150,7 @@ const assemble = (
   config: LlamaConfig,
   tensors: TensorFile,
   tokenizer: Tokenizer | undefined,
-  { template, format, sample, notes = [] }: Rest
+  { template, format, sample }: Rest
 ): OpenedModel => {
   const textOf = (id: number | undefined): string => {
     for (const [name, special] of tokenizer?.specials ?? []) if (special === id) return name
@@ -178,7 +173,7 @@ const assemble = (
     stopIds: [...new Set([...config.eosTokenIds, ...(tokenizer?.stopIds ?? [])])],
     description: `${basename(path)}: ${describe(config)}; ${format}`,
     fingerprint: fingerprint({ config, tensors: listed, sample }),
-    notes: [...notes, ...tooMany]
+    notes: tooMany
   }
 }
 

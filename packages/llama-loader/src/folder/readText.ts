@@ -1,4 +1,4 @@
-/** Small text files of a model folder: what is absent is `undefined`, what is no JSON or far too large a typed error. */
+/** Small files of a model folder: what is absent is `undefined`, what is no JSON or far too large a typed error. */
 import { existsSync } from "node:fs"
 import { type FileError, fromThrowing, openFile } from "@graft/safetensors"
 import { Effect } from "effect"
@@ -7,7 +7,7 @@ import { ConfigError } from "../config/ConfigError.ts"
 /** tokenizer.json of the largest vocabularies has some 35 MB. */
 const LARGEST = 256 << 20
 
-export const readText = (path: string): Effect.Effect<string | undefined, FileError | ConfigError> =>
+export const readBytes = (path: string): Effect.Effect<Uint8Array | undefined, FileError | ConfigError> =>
   existsSync(path)
     ? Effect.scoped(
         Effect.flatMap(openFile(path), (source) =>
@@ -15,10 +15,13 @@ export const readText = (path: string): Effect.Effect<string | undefined, FileEr
             ? Effect.fail(
                 new ConfigError({ message: `${path} has ${source.size} bytes, far more than such a file holds.`, path })
               )
-            : Effect.sync(() => new TextDecoder().decode(source.read(0, source.size)))
+            : Effect.sync(() => source.read(0, source.size).slice())
         )
       )
     : Effect.succeed(undefined)
+
+export const readText = (path: string): Effect.Effect<string | undefined, FileError | ConfigError> =>
+  Effect.map(readBytes(path), (bytes) => (bytes === undefined ? undefined : new TextDecoder().decode(bytes)))
 
 export const readJson = (path: string): Effect.Effect<unknown, FileError | ConfigError> =>
   Effect.flatMap(readText(path), (text) =>

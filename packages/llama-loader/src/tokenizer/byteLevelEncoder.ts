@@ -1,14 +1,14 @@
 /**
  * A fast encoder for byte-level BPE: cuts a text into words by the expressions of tokenizer.json, and looks each word up, since
- * a text has few different ones; only new words are merged. Ids are those of @huggingface/tokenizers, whose own expressions
- * are used. What a tokenizer.json asks for beyond this (other normalisers, white space taken from beside a token, suffixes)
- * is left to the library.
+ * a text has few different ones; only new words are merged. Ids are those of huggingface/tokenizers (Rust); expressions are
+ * written for JavaScript by @huggingface/tokenizers. What a tokenizer.json asks for beyond this (other normalisers, suffixes) is left to the library.
  */
 import * as library from "@huggingface/tokenizers"
 import { Schema } from "effect"
+import { AddedTokens, cutAddedTokens } from "./addedTokens.ts"
 import { byteTexts } from "./byteLevel.ts"
 import { byteMerges, MAX_ID, mergeBytes, mergePair } from "./byteMerging.ts"
-import { splitSpecials } from "./splitSpecials.ts"
+import { jsonNormalizer } from "./jsonNormalizer.ts"
 
 const absent = Schema.optionalKey(Schema.Null)
 const off = Schema.optionalKey(Schema.NullOr(Schema.Literal(false)))
@@ -29,28 +29,19 @@ const ByteLevel = Schema.Struct({
 const Stage = Schema.Union([Split, Digits, ByteLevel])
 
 /** Its declarations name these classes in files that TypeScript does not find, for want of their endings. */
-const { ByteLevelPreTokenizer, DigitsPreTokenizer, SplitPreTokenizer } = library as unknown as {
+const { ByteLevelPreTokenizer, SplitPreTokenizer } = library as unknown as {
   readonly ByteLevelPreTokenizer: new (config: object) => { readonly pattern: RegExp }
-  readonly DigitsPreTokenizer: new (config: object) => { readonly pattern: RegExp }
   readonly SplitPreTokenizer: new (config: object) => { readonly pattern: RegExp | null }
 }
 
 /** The tokenizers that this encoder does. Keys that it does not name change no ids. */
 const Encodable = Schema.Struct({
-  normalizer: Schema.optionalKey(Schema.NullOr(Schema.Struct({ type: Schema.Literal("NFC") }))),
+  normalizer: Schema.optionalKey(Schema.Unknown),
   pre_tokenizer: Schema.Union([
     ByteLevel,
     Schema.Struct({ type: Schema.Literal("Sequence"), pretokenizers: Schema.NonEmptyArray(Stage) })
   ]),
-  added_tokens: Schema.Array(
-    Schema.Struct({
-      id: Schema.Int,
-      content: Schema.NonEmptyString,
-      lstrip: off,
-      rstrip: off,
-      normalized: Schema.optionalKey(Schema.Boolean)
-    })
-  ),
+  added_tokens: AddedTokens,
   model: Schema.Struct({
     type: Schema.Literal("BPE"),
     vocab: Schema.Record(Schema.String, Schema.Int),
@@ -74,9 +65,9 @@ type Encode = (text: string) => Array<number>
 /** `undefined` where the tokenizer asks for more than this encoder does. `json` is a tokenizer.json. */
 export const byteLevelEncoder = (json: unknown): Encode | undefined => {
   if (!isEncodable(json)) return undefined
-  const { normalizer, pre_tokenizer, added_tokens, model } = json
-  const normalizes = normalizer?.type === "NFC"
-  if (normalizes && added_tokens.some((token) => token.normalized !== false)) return undefined
+  const { pre_tokenizer, added_tokens, model } = json
+  const normalize = jsonNormalizer(json.normalizer)
+  if (normalize === undefined) return undefined
   const stages = pre_tokenizer.type === "Sequence" ? pre_tokenizer.pretokenizers : [pre_tokenizer]
   // The bytes' alphabet must come last: an expression after it would see that, not the text.
   if (stages.findIndex(({ type }) => type === "ByteLevel") !== stages.length - 1) return undefined
@@ -125,33 +116,45 @@ export const byteLevelEncoder = (json: unknown): Encode | undefined => {
       else cut(piece, stage + 1, into)
     }
   }
-  const named = splitSpecials(new Map(added_tokens.map(({ id, content }) => [content, id])))
+  const named = cutAddedTokens(added_tokens, normalize)
   return (text) => {
     const ids: Array<number> = []
-    for (const part of named(text)) {
-      if (typeof part === "number") ids.push(part)
-      else if (part !== "") cut(normalizes ? part.normalize("NFC") : part, 0, ids)
-    }
+    named(
+      text,
+      (id) => ids.push(id),
+      (stretch) => cut(stretch, 0, ids)
+    )
     return ids
   }
 }
 
 type Cut = (text: string) => ReadonlyArray<string>
 
-/** As the library cuts: digits and the words of byte-level BPE are what matches, a split keeps what lies between too. */
+/** Digits are all numbers of Unicode, `²` too; a split keeps what lies between its matches. */
 const cutOf = (stage: typeof Stage.Type): ReadonlyArray<Cut> => {
   if (stage.type === "Digits") {
-    const { pattern } = new DigitsPreTokenizer(stage)
+    const pattern = stage.individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu
     return [(text) => text.match(pattern) ?? []]
   }
   if (stage.type === "ByteLevel") {
     if (stage.use_regex === false) return []
-    const { pattern } = new ByteLevelPreTokenizer(stage)
+    const pattern = unicodeSpaces(new ByteLevelPreTokenizer(stage).pattern)
     return [(text) => text.match(pattern) ?? []]
   }
   const { pattern } = new SplitPreTokenizer({ ...stage, invert: false })
-  return [(text) => (pattern === null ? [] : withGaps(text, pattern))]
+  if (pattern === null) return [() => []]
+  const spaced = unicodeSpaces(pattern)
+  return [(text) => withGaps(text, spaced)]
 }
+
+/** `\s` is Unicode's white space: JavaScript's has U+FEFF and lacks U+0085. */
+const unicodeSpaces = ({ source, flags }: RegExp): RegExp =>
+  new RegExp(
+    source.replace(/\\./gs, (sign) =>
+      sign === "\\s" ? "\\p{White_Space}" : sign === "\\S" ? "\\P{White_Space}" : sign
+    ),
+    flags
+  )
 
 const withGaps = (text: string, pattern: RegExp): ReadonlyArray<string> => {
   const matches: ReadonlyArray<string> = text.match(pattern) ?? []

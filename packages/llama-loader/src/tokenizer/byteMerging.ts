@@ -29,22 +29,36 @@ export const byteMerges = (
   byteTexts: ReadonlyArray<string>,
   merges: ReadonlyArray<readonly [string, string]>
 ): ByteMerges | undefined => {
-  const byteIds = Int32Array.from(byteTexts, (text) => idOf.get(text) ?? UNKNOWN)
+  const joined = pairsOf(idOf, merges)
+  return joined && { byteIds: Int32Array.from(byteTexts, (text) => idOf.get(text) ?? UNKNOWN), joined }
+}
+
+/** `joined` of the merges in their order. `undefined` as above. */
+export const pairsOf = (
+  idOf: ReadonlyMap<string, number>,
+  merges: ReadonlyArray<readonly [string, string]>
+): ByteMerges["joined"] | undefined => {
   const joined = new Map<number, number>()
   for (const [rank, [left, right]] of merges.entries()) {
     const [a, b, both] = [idOf.get(left), idOf.get(right), idOf.get(left + right)]
     if (a === undefined || b === undefined || both === undefined) return undefined
     joined.set(a * SHIFT + b, rank * SHIFT + both)
   }
-  return { byteIds, joined }
+  return joined
 }
 
 /** The tokens of a word given as bytes. */
 export const mergeBytes = (merges: ByteMerges, bytes: Uint8Array): Array<number> =>
   mergeAll(merges, bytes).filter((id) => id !== UNKNOWN)
 
-const mergeAll = ({ byteIds, joined }: ByteMerges, bytes: Uint8Array): Array<number> => {
-  const ids = Array.from(bytes, (byte) => byteIds[byte]!)
+const mergeAll = ({ byteIds, joined }: ByteMerges, bytes: Uint8Array): Array<number> =>
+  mergeSymbols(
+    joined,
+    Array.from(bytes, (byte) => byteIds[byte]!)
+  )
+
+/** The tokens of a word given as the tokens of its characters, which it changes. */
+export const mergeSymbols = (joined: ByteMerges["joined"], ids: Array<number>): Array<number> => {
   // What each pair would become, so that a merge looks up only the two pairs that it makes.
   const pairs = ids.map((id, i) => (i + 1 < ids.length ? joined.get(id * SHIFT + ids[i + 1]!) : undefined))
   if (ids.length > LONG) return mergeLong(joined, ids, pairs)

@@ -1,6 +1,6 @@
 /**
- * The tokenizer of a Hugging Face folder: tokenizer.json, run by @huggingface/tokenizers (or, where it is byte-level BPE, by a faster encoder of equal ids), with what tokenizer_config.json and
- * special_tokens_map.json add. Decoding is our own, from the bytes of each token, so that generated text can be shown as it
+ * The tokenizer of a Hugging Face folder: tokenizer.json, run by encoders of ours for the usual kinds and by
+ * @huggingface/tokenizers for the rest, with what tokenizer_config.json and special_tokens_map.json add. Decoding is our own, from the bytes of each token, so that generated text can be shown as it
  * comes.
  */
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers"
@@ -8,6 +8,7 @@ import { Schema } from "effect"
 import { byteLevelBytes } from "./byteLevel.ts"
 import { byteLevelEncoder } from "./byteLevelEncoder.ts"
 import { endsOfTurn } from "./endsOfTurn.ts"
+import { pieceEncoder } from "./pieceEncoder.ts"
 import { makeTokenizer, type Tokenizer, TokenizerError } from "./Tokenizer.ts"
 
 const TokenId = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 2 ** 24 }, { message: "expected a token id" }))
@@ -22,7 +23,14 @@ const TokenizerJson = Schema.Struct({
   ),
   normalizer: optional(Schema.Unknown),
   pre_tokenizer: optional(Schema.Unknown),
-  model: Schema.Struct({ type: optional(Schema.String), vocab: Schema.Record(Schema.String, TokenId) })
+  model: Schema.Struct({
+    type: optional(Schema.String),
+    /** By text, or Unigram's texts and scores by id. */
+    vocab: Schema.Union([
+      Schema.Record(Schema.String, TokenId),
+      Schema.Array(Schema.Tuple([Schema.String, Schema.Finite]))
+    ])
+  })
 })
 const decodeJson = Schema.decodeUnknownSync(TokenizerJson)
 
@@ -83,12 +91,14 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
     added_tokens: [...((raw["added_tokens"] as ReadonlyArray<unknown>) ?? []), ...extra]
   }
   const library = attempt("", () => new HuggingFaceTokenizer(whole, {}))
-  const fast = attempt("", () => byteLevelEncoder(whole))
+  const fast = attempt("", () => byteLevelEncoder(whole) ?? pieceEncoder(whole))
 
   const texts: Array<string> = []
-  for (const [token, id] of Object.entries(json.model.vocab)) texts[id] = token
+  const { vocab } = json.model
+  if (isPieces(vocab)) for (const [id, [piece]] of vocab.entries()) texts[id] = piece
+  else for (const [token, id] of Object.entries(vocab)) texts[id] = token
   for (const { id, content } of added.values()) texts[id] = content
-  const count = Object.keys(json.model.vocab).length + added.size
+  const count = Object.keys(vocab).length + added.size
   if (texts.length > 2 * count + SPARE) return fail(`it has ${count} tokens, and ids up to ${texts.length - 1}`)
   const idOf = (name: string | { readonly content: string } | null | undefined): number | undefined =>
     name == null ? undefined : library.token_to_id(typeof name === "string" ? name : name.content)
@@ -122,6 +132,10 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
     encode: encoder(run, settings, bosId, eosId)
   })
 }
+
+const isPieces = (
+  vocab: (typeof TokenizerJson.Type)["model"]["vocab"]
+): vocab is ReadonlyArray<readonly [string, number]> => Array.isArray(vocab)
 
 const utf8 = new TextEncoder()
 const NOTHING = new Uint8Array(0)

@@ -10,6 +10,7 @@ import { byteLevelEncoder } from "./byteLevelEncoder.ts"
 import { endsOfTurn } from "./endsOfTurn.ts"
 import { preTokenizers } from "./preTokenizers.ts"
 import { sentencePieceTokenizer } from "./sentencePiece.ts"
+import { byteName } from "./sentencePieceModel.ts"
 import { makeTokenizer, type Tokenizer, TokenizerError } from "./Tokenizer.ts"
 
 // Kinds of tokens (gguf-py/gguf/constants.py, TokenType).
@@ -154,8 +155,7 @@ const sentencePiece = (vocabulary: GgufVocabulary, get: Get, fail: Fail): Tokeni
   const idOf = new Map(tokens.map((token, id) => [token, id]))
   const unknown = tokens.findIndex((_, id) => kinds[id] === UNKNOWN)
   const byteIds = Array.from({ length: 256 }, (_, byte) => {
-    const name = `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`
-    return idOf.get(name) ?? idOf.get(String.fromCharCode(byte)) ?? unknown
+    return idOf.get(byteName(byte)) ?? idOf.get(String.fromCharCode(byte)) ?? unknown
   })
   if (byteIds.includes(-1)) return fail("it has neither a token for each byte nor one for the unknown")
   return sentencePieceTokenizer({

@@ -5,6 +5,7 @@
 import { mergeByScore, type ScoredVocabulary } from "./scoreMerging.ts"
 import { splitSpecials } from "./splitSpecials.ts"
 import { makeTokenizer, type Tokenizer } from "./Tokenizer.ts"
+import { byWords } from "./wordsOfPieces.ts"
 
 export interface SentencePieceVocabulary extends ScoredVocabulary {
   readonly pieces: ReadonlyArray<Uint8Array>
@@ -19,12 +20,9 @@ export interface SentencePieceVocabulary extends ScoredVocabulary {
   readonly spacePrefix: boolean
 }
 
-/** Words remembered; a text has few different ones. */
-const REMEMBERED = 50_000
-
 export const sentencePieceTokenizer = (vocabulary: SentencePieceVocabulary): Tokenizer => {
   const { named, bosId, eosId, addBos, addEos, spacePrefix } = vocabulary
-  const merge = byWords(vocabulary)
+  const merge = byWords(vocabulary.idOf.keys(), (text) => mergeByScore(vocabulary, text))
   const split = splitSpecials(named)
   const encode: Tokenizer["encode"] = (text, { addSpecial }) => {
     const ids: Array<number> = []
@@ -32,7 +30,7 @@ export const sentencePieceTokenizer = (vocabulary: SentencePieceVocabulary): Tok
     let afterSpecial = true
     for (const part of split(wellFormed(text))) {
       if (typeof part === "number") ids.push(part)
-      else for (const id of merge(`${spacePrefix && afterSpecial ? " " : ""}${part}`.replaceAll(" ", "▁"))) ids.push(id)
+      else merge(`${spacePrefix && afterSpecial ? " " : ""}${part}`.replaceAll(" ", "▁"), ids)
       afterSpecial = typeof part === "number"
     }
     if (addSpecial && addEos && eosId !== undefined) ids.push(eosId)
@@ -42,24 +40,4 @@ export const sentencePieceTokenizer = (vocabulary: SentencePieceVocabulary): Tok
 }
 
 /** Half a surrogate pair is no character; encoders of UTF-8 write U+FFFD for it. */
-const wellFormed = (text: string): string => text.replace(/\p{Surrogate}/gu, "\ufffd")
-
-/**
- * No token joins across the start of a word if none has a space after another character, which is nearly always so: then
- * words are merged one by one and remembered, with the same result as for the text whole.
- */
-const byWords = (vocabulary: ScoredVocabulary): ((text: string) => Iterable<number>) => {
-  for (const token of vocabulary.idOf.keys()) if (/[^▁]▁/.test(token)) return (text) => mergeByScore(vocabulary, text)
-  const remembered = new Map<string, ReadonlyArray<number>>()
-  const word = (text: string): ReadonlyArray<number> => {
-    const known = remembered.get(text)
-    if (known !== undefined) return known
-    const ids = mergeByScore(vocabulary, text)
-    if (remembered.size >= REMEMBERED) remembered.clear()
-    if (text.length <= 64) remembered.set(text, ids)
-    return ids
-  }
-  return function* (text) {
-    for (const [found] of text.matchAll(/▁*[^▁]+|▁+$/g)) yield* word(found)
-  }
-}
+export const wellFormed = (text: string): string => text.replace(/\p{Surrogate}/gu, "\ufffd")
