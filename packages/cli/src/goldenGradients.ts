@@ -23,6 +23,8 @@ export interface GoldenRun {
   readonly ids: string
   /** Left out: all weights are trained. */
   readonly adapter?: string
+  /** Layers are computed anew in backward. */
+  readonly checkpointing?: boolean
 }
 
 const trained = (adapter: string | undefined): Layer.Layer<Adapter, AdapterError | BadStack, ModelLoader> =>
@@ -30,7 +32,7 @@ const trained = (adapter: string | undefined): Layer.Layer<Adapter, AdapterError
 
 /** Of the mean loss over the ids, by parameter: what the optimiser would be given. */
 export const gradientsOf = (
-  { model: path, ids: idsFile, adapter }: GoldenRun,
+  { model: path, ids: idsFile, adapter, checkpointing = false }: GoldenRun,
   backend: string
 ): Promise<ReadonlyMap<string, Float32Array>> =>
   Effect.gen(function* () {
@@ -53,7 +55,7 @@ export const gradientsOf = (
       },
       compute: "f32",
       seed: 0,
-      checkpointing: false,
+      checkpointing,
       maxGradNorm: 0
     }
     const measured = { ...recipe, allReduce: () => {} }
