@@ -19,13 +19,20 @@ const base = ["--model", model, "--data", rows, ...fixed, "--batch-size", "4"]
 
 const adapterOf = (out: string) => floatsOf(join(out, "adapter_model.safetensors"))
 const lossesOf = (out: string) =>
-  jsonLines(readFileSync(join(out, "metrics.jsonl"), "utf8")).map(({ loss }) => Number(loss))
+  jsonLines(readFileSync(join(out, "metrics.jsonl"), "utf8")).flatMap(({ loss }) =>
+    loss === undefined ? [] : Number(loss)
+  )
 
 test("one pass over the rows is the default; the loss falls; what a person is told", TIMEOUT, async () => {
   const out = join(folder, "told")
   const said = await graftOk("train", ...base, "--out", out, "--learning-rate", "1e-2", "--eval-fraction", "0.2")
   const losses = lossesOf(out)
   assert.equal(losses.length, 5, "19 of 24 rows by fours")
+  const metrics = jsonLines(readFileSync(join(out, "metrics.jsonl"), "utf8"))
+  assert.deepEqual(
+    metrics.flatMap(({ step, evalLoss }) => (evalLoss === undefined ? [] : step)),
+    [0, 5]
+  )
   assert.match(said, /model {2}tiny-bpe: Llama/)
   assert.match(said, /data {3}24 rows, 19 to train on, 5 held out/)
   assert.match(said, /note: \d+ rows: they are longer than --max-length/)

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url"
 
 const kills = process.argv[2] ?? "500"
 const file = fileURLToPath(new URL("../src/killed.test.ts", import.meta.url))
-const { status } = spawnSync("bun", ["test", file, "--timeout", String(60_000 + 5_000 * Number(kills))], {
+const { status } = spawnSync("bun", ["test", file, "--timeout", String(60_000 + 30_000 * Number(kills))], {
   stdio: "inherit",
   env: { ...process.env, GRAFT_KILLS: kills }
 })

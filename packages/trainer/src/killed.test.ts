@@ -40,7 +40,7 @@ const runOnce = (folder: string, resume: boolean, life?: number) =>
 const adapterOf = (folder: string): Buffer => readFileSync(join(folder, "adapter.json"))
 
 test(`a run killed ${KILLS} times ends with the bytes of the unbroken run`, {
-  timeout: 60_000 + 5_000 * KILLS
+  timeout: 60_000 + (KILLS > 20 ? 30_000 : 5_000) * KILLS
 }, async () => {
   const root = mkdtempSync(join(tmpdir(), "graft-killed-"))
   let seed = Number(process.env.GRAFT_SEED ?? Date.now() % 2 ** 31)

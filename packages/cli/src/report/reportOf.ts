@@ -92,8 +92,15 @@ const chartsOf = ({ steps, evals, plan }: RunRecord): ReadonlyArray<Chart> => {
       xLabel,
       lines: curvesOf(steps, "tokens/s", x, ({ tokensPerSecond }) => tokensPerSecond)
     },
+    ...(evals.length === 0 ? [] : [accuracyChart(evals)]),
     ...(plan === undefined ? [] : memoryChart(plan))
   ]
+}
+
+const accuracyChart = (evals: RunRecord["evals"]): Chart => {
+  const x = [...new Set(evals.map(({ step }) => step))].sort((a, b) => a - b)
+  const lines = curvesOf(evals, "held out", x, ({ accuracy }) => accuracy)
+  return { title: "Share of tokens ranked first", x, xLabel: "step", lines }
 }
 
 const memoryChart = ({ memoryOverStep }: NonNullable<RunRecord["plan"]>): ReadonlyArray<Chart> => {

@@ -1,5 +1,5 @@
 /**
- * What a run leaves in its folder beside the adapter: recipe.yaml before the first step, a line a step in metrics.jsonl,
+ * What a run leaves in its folder beside the adapter: recipe.yaml before the first step, a line a step and an evaluation in metrics.jsonl,
  * TensorBoard's events where they are asked for, report.html at the end.
  */
 import { basename, join, resolve } from "node:path"
@@ -11,7 +11,7 @@ import { recipeText, resolvedRecipe } from "../recipe/resolvedRecipe.ts"
 import { peakMemory } from "../show/peakMemory.ts"
 import { runtimeName } from "../show/runtimeName.ts"
 import { flightFile } from "../stack/flightFile.ts"
-import { metricsFile } from "../stack/metricsFile.ts"
+import { type Metric, metricsFile } from "../stack/metricsFile.ts"
 import { version } from "../version.ts"
 import { eventFile } from "./eventFile.ts"
 import { emptyRecord, record } from "./RunRecord.ts"
@@ -27,6 +27,8 @@ export const runFolder = (out: string, input: TrainInput, resolved: Partial<Trai
   const flights = flightFile(out)
   const began = performance.now()
   const reportPath = join(out, "report.html")
+  /** Evaluations before the first step: until then the folder stays as it is. */
+  const early: Array<Metric> = []
   let recipe = ""
   let board: ReturnType<typeof eventFile> | undefined
   let open = false
@@ -35,7 +37,8 @@ export const runFolder = (out: string, input: TrainInput, resolved: Partial<Trai
     Effect.gen(function* () {
       if (open) return
       open = true
-      yield* metrics.startAfter(after)
+      for (const metric of yield* metrics.startAfter(after)) record(run, metric)
+      for (const metric of early.splice(0)) yield* metrics.add(metric)
       if (input.record) yield* flights.startAfter(after)
       const { compute } = run.plan ?? {}
       recipe = recipeText(
@@ -90,6 +93,8 @@ export const runFolder = (out: string, input: TrainInput, resolved: Partial<Trai
           case "Flight":
             return yield* flights.add(event)
           case "Eval": {
+            if (open) yield* metrics.add(event)
+            else early.push(event)
             const of = event.variant === undefined ? "eval" : `${event.variant}/eval`
             const { loss, perplexity, accuracy } = event
             return yield* scalars(event.step, {
