@@ -11,11 +11,11 @@ import { Lora } from "@graft/lora"
 import { Nf4 } from "@graft/nf4-quant"
 import { makeSession, planOf, type Recipe } from "@graft/trainer"
 import { Effect, Layer } from "effect"
-import { synthetic } from "../../examples/llama-2-7b-qlora/synthetic.ts"
 import { peakMemory } from "../measure/peakMemory.ts"
 import { peakOf } from "../measure/peakOf.ts"
 import { timeGemm } from "../measure/timeGemm.ts"
 import type { SideArguments } from "./configurations.ts"
+import { synthetic } from "./synthetic.ts"
 
 const options = JSON.parse(process.argv[2] ?? "") as SideArguments // from the driver beside this file
 const say = (answer: object): void => console.log(JSON.stringify(answer))

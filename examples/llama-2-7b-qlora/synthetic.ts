@@ -1,49 +1,33 @@
-/** A model of exactly Llama-2-7b's shapes (any number of its layers) with seeded random weights, made as they are read. */
-import { normals, siteOf, sourceOf, type TensorFile, toBf16 } from "@graft/core"
-import { decodeHuggingFace, expectedTensors, type OpenedModel } from "@graft/llama-loader"
+/** Llama-2-7b's shapes with random weights: a checkpoint as `graft synth` writes it, once its run is known to fit. */
+import { existsSync } from "node:fs"
+import { totalmem } from "node:os"
+import { join } from "node:path"
+import { knownShapes, runGraft } from "@graft/cli"
+import type { TrainEvent } from "@graft/core"
+import { type OpenedModel, openShapes } from "@graft/llama-loader"
+import { Effect } from "effect"
+import { NotPossible } from "./options.ts"
 
-const TABLE = 1 << 20 // numbers that are drawn; tensors are windows into their repetition, which is fast and dull enough
+export const shapesOf = (layers: number): OpenedModel =>
+  openShapes("Llama-2-7b's shapes", { ...knownShapes["llama-2-7b"], num_hidden_layers: layers })
 
-export const synthetic = (layers: number): OpenedModel => {
-  const config = decodeHuggingFace("Llama-2-7b", {
-    architectures: ["LlamaForCausalLM"],
-    hidden_size: 4096,
-    intermediate_size: 11008,
-    num_hidden_layers: layers,
-    num_attention_heads: 32,
-    vocab_size: 32000,
-    max_position_embeddings: 4096,
-    rms_norm_eps: 1e-5,
-    torch_dtype: "bfloat16"
+type Planned = Pick<Extract<TrainEvent, { readonly _tag: "Plan" }>, "memory">
+
+/** The folder that it lies in, written unless it is there. Memory is asked here, the disk by `synth`, before a byte is written. */
+export const writeSynthetic = <E, R>(
+  out: string,
+  layers: number,
+  planOf: Effect.Effect<Planned, E, R>
+): Effect.Effect<string, E | NotPossible, R> =>
+  Effect.gen(function* () {
+    const { peakBytes } = (yield* planOf).memory
+    if (peakBytes > totalmem())
+      return yield* new NotPossible({
+        message: `a run would take ${peakBytes} bytes and this machine has ${totalmem()}; give fewer --layers or --tokens, or a lower --rank`
+      })
+    const folder = join(out, `random-${layers}-layers`)
+    if (existsSync(join(folder, "config.json"))) return folder
+    const words = ["synth", "--config", "llama-2-7b", "--dtype", "bf16", "--layers", String(layers), "--out", folder]
+    const code = yield* Effect.promise(() => runGraft(words))
+    return code === 0 ? folder : yield* new NotPossible({ message: "no checkpoint was written" })
   })
-  const bits = Uint16Array.from(normals(TABLE, 1, 2), (v) => toBf16(0.02 * v))
-  const read = (name: string, size: number) => {
-    const values = new Uint16Array(size)
-    let from = siteOf(name) % TABLE
-    for (let at = 0; at < size; from = 0) {
-      const part = bits.subarray(from, from + Math.min(TABLE - from, size - at))
-      values.set(part, at)
-      at += part.length
-    }
-    return new Uint8Array(values.buffer)
-  }
-  const tensors = new Map(
-    [...expectedTensors(config)].map(({ name, shape }) => {
-      const size = shape.reduce((a, b) => a * b, 1)
-      const dense = { name, shape, dtype: "bf16" as const, read: () => read(name, size) }
-      return [name, shape.length === 1 ? sourceOf(name, shape, () => new Float32Array(size).fill(1)) : dense] as const
-    })
-  )
-  const file: TensorFile = { names: [...tensors.keys()], get: (name) => tensors.get(name) }
-  return {
-    path: `synthetic Llama-2-7b, ${layers} layers`,
-    config,
-    tensors: file,
-    tokenizer: undefined,
-    chatTemplate: undefined,
-    stopIds: [],
-    description: `Llama-2-7b's shapes, ${layers} of 32 layers, random weights`,
-    fingerprint: `synthetic ${layers}`,
-    notes: []
-  }
-}
