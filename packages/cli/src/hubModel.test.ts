@@ -1,6 +1,6 @@
 /** `--model org/name`: what is fetched, where it lies, what is said when it cannot be had. */
 import assert from "node:assert/strict"
-import { readdirSync, readFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
 import { fakeHub } from "@graft/hub/fakeHub"
@@ -60,3 +60,24 @@ test(
     assert.equal(packed.code, 0, packed.stderr)
   }
 )
+
+test("an adapter names the repository that its base came from, as PEFT does", TIMEOUT, async () => {
+  await using hub = await fakeHub({
+    "models/org/tiny": { files: modelFiles("tiny-bpe"), branches: { v2: modelFiles("tiny-bpe") } }
+  })
+  const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(folder, "hf-base"), HF_TOKEN: "" }
+  const rows = join(folder, "rows.jsonl")
+  writeFileSync(rows, '{"text":"one row"}\n{"text":"another"}\n')
+  for (const [model, revision] of [
+    ["org/tiny", null],
+    ["org/tiny@v2", "v2"]
+  ] as const) {
+    const out = join(folder, `adapter-${revision}`)
+    const flags = ["--data", rows, "--steps", "1", "--backend", "reference", "--out", out]
+    const { code, stderr } = await start(["train", "--model", model, ...flags], { env }).outcome
+    assert.equal(code, 0, stderr)
+    const config = JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8"))
+    assert.equal(config.base_model_name_or_path, "org/tiny")
+    assert.equal(config.revision, revision)
+  }
+})

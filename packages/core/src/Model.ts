@@ -88,7 +88,9 @@ export interface ForwardOptions {
 
 /** What a model is, known before any weight is read. */
 export interface ModelDescription {
+  /** A path, or a repository of the Hub, `org/name`, with the revision that was asked for. */
   readonly name: string
+  readonly revision?: string
   readonly vocabularySize: number
   readonly maxPositions: number
   readonly layers: ReadonlyArray<string>

@@ -31,6 +31,10 @@ export interface FakeHub extends AsyncDisposable {
   readonly breakAfter: (...bytes: ReadonlyArray<number>) => void
   /** Changes one byte of the next bodies. */
   readonly damage: (count: number) => void
+  /** Once the breaks above are used up, all bodies are of these bytes: a file that changes under its name. */
+  readonly changeTo: (bytes: Uint8Array) => void
+  /** Answers to requests for a part don't tell the size of the whole. */
+  readonly hideSizes: () => void
 }
 
 /** `repos` by `datasets/org/name` or `models/org/name`. */
@@ -39,8 +43,11 @@ export const fakeHub = async (repos: Readonly<Record<string, FakeRepo>>): Promis
   const refusals: Array<{ readonly status: number; readonly headers: Readonly<Record<string, string>> }> = []
   const breaks: Array<number> = []
   let damaged = 0
+  let changed: Uint8Array | undefined
+  let hidden = false
 
-  const send = (request: IncomingMessage, response: ServerResponse, bytes: Uint8Array, headers: object): void => {
+  const send = (request: IncomingMessage, response: ServerResponse, own: Uint8Array, headers: object): void => {
+    const bytes = request.method === "GET" && breaks.length === 0 ? (changed ?? own) : own
     const [, from] = /^bytes=(\d+)-$/.exec(request.headers.range ?? "") ?? []
     const start = Number(from ?? 0)
     if (start > 0 && start >= bytes.length) return void response.writeHead(416).end()
@@ -52,7 +59,9 @@ export const fakeHub = async (repos: Readonly<Record<string, FakeRepo>>): Promis
     response.writeHead(from === undefined ? 200 : 206, {
       ...headers,
       "content-length": body.length,
-      ...(from === undefined ? {} : { "content-range": `bytes ${start}-${bytes.length - 1}/${bytes.length}` })
+      ...(from === undefined
+        ? {}
+        : { "content-range": `bytes ${start}-${bytes.length - 1}/${hidden ? "*" : bytes.length}` })
     })
     if (request.method === "HEAD") return void response.end()
     const cut = breaks.shift()
@@ -117,6 +126,12 @@ export const fakeHub = async (repos: Readonly<Record<string, FakeRepo>>): Promis
     },
     damage: (count) => {
       damaged = count
+    },
+    changeTo: (bytes) => {
+      changed = bytes
+    },
+    hideSizes: () => {
+      hidden = true
     },
     [Symbol.asyncDispose]: async () => {
       for (const one of [server, storage]) {

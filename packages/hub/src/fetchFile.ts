@@ -124,6 +124,8 @@ const fill = async (
       await handle.truncate(0)
       done = 0
     }
+    // Progress is what goes beyond all before: a server whose file is shorter now would else be asked without end.
+    let most = done
     for (let failures = 0; done < size; ) {
       const before = done
       let problem = "the connection ended early"
@@ -132,6 +134,15 @@ const fill = async (
         const signal = AbortSignal.any([stalled.signal, ...(asked.signal === undefined ? [] : [asked.signal])])
         const headers: Record<string, string> = done > 0 ? { range: `bytes=${done}-` } : {}
         const response = await hubRequest(settings, url, { ...asked, signal }, { headers, expected: [416] })
+        const whole = sizeSaid(response)
+        if (whole !== undefined && whole !== size) {
+          await response.body?.cancel()
+          throw new HubError({
+            message: `${asked.what} changed while it was fetched: ${size} bytes were announced, and the server has ${whole} now. Run it again, for what is there now`,
+            what: asked.what,
+            reason: "damaged"
+          })
+        }
         const from = Number(/^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "")?.[1] ?? 0)
         if (response.status === 416 || from !== done) {
           // What is there does not fit what the server has: begin anew.
@@ -161,7 +172,8 @@ const fill = async (
         if (cause instanceof HubError || isDisk(cause)) throw cause
         problem = reasonOf(cause)
       }
-      failures = done > before ? 0 : failures + 1
+      failures = done > most ? 0 : failures + 1
+      most = Math.max(most, done)
       if (done >= size) break
       if (failures >= ATTEMPTS) {
         throw new HubError({
@@ -176,6 +188,14 @@ const fill = async (
   } finally {
     await handle.close()
   }
+}
+
+/** The size of the whole file, where the answer tells it. */
+const sizeSaid = ({ status, headers }: Response): number | undefined => {
+  const range = /\/(\d+)$/.exec(headers.get("content-range") ?? "")?.[1]
+  const length = status === 200 && !headers.has("content-encoding") ? headers.get("content-length") : undefined
+  const said = range ?? length
+  return said == null ? undefined : Number(said)
 }
 
 const isDisk = (cause: unknown): boolean =>

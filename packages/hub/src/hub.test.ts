@@ -122,6 +122,35 @@ test("bytes that are not those of the hash are fetched anew once, then refused",
     assert.ok(!existsSync(join(settings.cache, "datasets--org--rows", "snapshots", shaOf("main"), "README.md")))
   }))
 
+describe("a file that changes under a resumed download", () => {
+  const begun = async (changed: Uint8Array, prepare: (hub: FakeHub) => void = () => {}): Promise<HubError> => {
+    let error: HubError | undefined
+    await withHub(async (hub, settings) => {
+      prepare(hub)
+      hub.breakAfter(120_000)
+      hub.changeTo(changed)
+      error = await failure(Effect.flatMap(openRepo(rows, settings), (repo) => fetchFile(repo, "big file.bin")))
+      assert.ok(!existsSync(join(settings.cache, "datasets--org--rows", "snapshots", shaOf("main"), "big file.bin")))
+    })
+    return error!
+  }
+  test("to one of another size: said at once", async () => {
+    for (const size of [200_000, 400_000]) {
+      const error = await begun(new Uint8Array(size))
+      assert.equal(error.reason, "damaged")
+      assert.match(error.message, new RegExp(`changed while it was fetched: 300000 bytes were announced.* has ${size}`))
+    }
+  })
+  test("to one of the same size: the hash shows it", async () => {
+    const error = await begun(large.map((byte) => byte ^ 1))
+    assert.match(error.message, /big file\.bin: the bytes that came have the hash/)
+  })
+  test("to a shorter one by a server that tells no sizes: it ends", async () => {
+    const error = await begun(new Uint8Array(110_000), (hub) => hub.hideSizes())
+    assert.match(error.message, /changed while it was fetched|breaks off/)
+  })
+})
+
 describe("refusals say what to do", () => {
   test("401: no such name, or private", () =>
     withHub(async (_, settings) => {

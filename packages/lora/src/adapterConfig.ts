@@ -71,12 +71,15 @@ export const optionsOf = (config: AdapterConfig): LoraOptions => ({
 })
 
 /** Every key that PEFT writes, in its order. */
-export const configFor = (options: LoraOptions, baseModel: string): Readonly<Record<string, unknown>> => ({
+export const configFor = (
+  options: LoraOptions,
+  base: { readonly name: string; readonly revision?: string }
+): Readonly<Record<string, unknown>> => ({
   alora_invocation_tokens: null,
   alpha_pattern: options.alphaPattern,
   arrow_config: null,
   auto_mapping: null,
-  base_model_name_or_path: baseModel,
+  base_model_name_or_path: base.name,
   bias: "none",
   corda_config: null,
   ensure_weight_tying: false,
@@ -99,7 +102,7 @@ export const configFor = (options: LoraOptions, baseModel: string): Readonly<Rec
   qalora_group_size: 16,
   r: options.rank,
   rank_pattern: options.rankPattern,
-  revision: null,
+  revision: base.revision ?? null,
   target_modules: options.targets,
   target_parameters: null,
   task_type: "CAUSAL_LM",

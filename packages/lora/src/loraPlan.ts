@@ -135,7 +135,7 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
         weights.set(t.read(), at)
         at += t.read().byteLength
       }
-      const config = new TextEncoder().encode(`${JSON.stringify(configFor(options, model.name), null, 2)}\n`)
+      const config = new TextEncoder().encode(`${JSON.stringify(configFor(options, model), null, 2)}\n`)
       return [
         { name: "adapter_model.safetensors", bytes: weights },
         { name: "adapter_config.json", bytes: config }

@@ -34,7 +34,8 @@ export const openNamed = Effect.fnUntraced(function* (name: string, screen?: Scr
   const path = yield* fetchModel(wanted, screen)
   const model = yield* openModel(path)
   // The cache calls a folder by its commit.
-  return { ...model, description: model.description.replace(basename(path), name) }
+  const description = model.description.replace(basename(path), name)
+  return { ...model, description, hub: { id: wanted.id, revision: wanted.revision } }
 })
 
 interface HubName {

@@ -28,6 +28,8 @@ import { readBytes, readJson, readText } from "./readText.ts"
 
 export interface OpenedModel {
   readonly path: string
+  /** The Hub's repository that it was fetched from; adapters name it as their base. */
+  readonly hub?: { readonly id: string; readonly revision: string | undefined }
   readonly config: LlamaConfig
   /** Under Hugging Face's names, in its row order; readable while the scope lives. */
   readonly tensors: TensorFile

@@ -25,7 +25,11 @@ const make = (model: OpenedModel, options: Options) =>
         message: `${model.path}: its linears are stored as ${stored}, which ${codec.codec.name} weights cannot hold; provide the codec of ${stored}`
       })
     }
-    const description = describeLlama(config, model.path)
+    const revision = model.hub?.revision
+    const description = {
+      ...describeLlama(config, model.hub?.id ?? model.path),
+      ...(revision === undefined ? {} : { revision })
+    }
     const skipped = (path: string) => skip.some((name) => path === name || path.endsWith(`.${name}`))
     return {
       part: yield* makePart("llama-loader", codec),
