@@ -2,6 +2,7 @@
  * What stands in a checkpoint's state.json: the step, what the run is, where it stands, and each piece of state with its
  * hash. The list has a hash of its own, so that one flipped bit anywhere is seen.
  */
+import { createHash } from "node:crypto"
 import type { CheckpointStore } from "@graft/core"
 import { Effect, Schema } from "effect"
 
@@ -15,11 +16,9 @@ const Listed = Schema.Struct({
 export type Manifest = typeof Listed.Type
 const Written = Schema.fromJsonString(Schema.Struct({ sha256: Schema.String, checkpoint: Schema.Unknown }))
 
+/** In place: Web Crypto's digest copies what it is given. */
 export const sha256 = (bytes: Uint8Array): Effect.Effect<string> =>
-  Effect.promise(async () => {
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice()))
-    return Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("")
-  })
+  Effect.sync(() => createHash("sha256").update(bytes).digest("hex"))
 export const sha256OfText = (text: string): Effect.Effect<string> => sha256(new TextEncoder().encode(text))
 
 export const encodeManifest = Effect.fnUntraced(function* (checkpoint: Manifest) {
