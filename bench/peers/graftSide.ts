@@ -9,7 +9,7 @@ import { FusedKernels } from "@graft/fused-kernels"
 import { LlamaLoader, openModel } from "@graft/llama-loader"
 import { Lora } from "@graft/lora"
 import { Nf4 } from "@graft/nf4-quant"
-import { makeSession, planOf, type Recipe } from "@graft/trainer"
+import { collectGarbage, makeSession, planOf, type Recipe } from "@graft/trainer"
 import { Effect, Layer } from "effect"
 import { peakMemory } from "../measure/peakMemory.ts"
 import { peakOf } from "../measure/peakOf.ts"
@@ -54,6 +54,7 @@ const train = Effect.gen(function* () {
     const queue = yield* backend.open(memory.arenaBytes)
     const session = loadAtOnce(makeSession(queue, recipe))
     yield* Effect.promise(() => queue.idle())
+    collectGarbage() // as a run does
     say({
       ready: true,
       trainable: trainableParameters,

@@ -35,8 +35,8 @@ import {
 } from "@graft/core"
 import { chunkBuffer } from "./chunkBuffer.ts"
 
-/** Logits that exist at one time, in elements: 32 MiB of f32. */
-const CHUNK_ELEMENTS = 1 << 23
+/** Logits that exist at one time, with what they are rounded to. Half of it would slow the head down by an eighth: W is packed for each chunk. */
+const CHUNK_BYTES = 1 << 25
 
 interface Learnt {
   readonly order: Tensor
@@ -71,17 +71,20 @@ const eachChunk = (
   visit?: (chunk: Chunk) => void
 ): Tensor => {
   const vocab = outFeatures(head)
-  const most = Math.min(x.rows, Math.max(1, Math.floor(CHUNK_ELEMENTS / vocab)))
+  const gradient = visit !== undefined
+  const rounds = gradient && g.activations !== "f32" // so that the head multiplies in the recipe's dtype
+  const most = Math.min(x.rows, Math.max(1, Math.floor(CHUNK_BYTES / (vocab * (rounds ? 6 : 4)))))
   const losses = g.tensor([x.rows], "losses of the learnt", "f32")
   const own = g.tensor([x.rows], "targets of the learnt", "i32")
   g.run(takeRows, [own, targets, order], { from: 0, limit: x.rows })
   const rowsOf = chunkBuffer(g, most, x.columns, "rows of the learnt", x.dtype)
   const logitsOf = chunkBuffer(g, most, vocab, "logits", "f32")
-  const gradient = visit !== undefined
-  // So that the head multiplies in the recipe's dtype.
-  const roundedOf = gradient && g.activations !== "f32" ? chunkBuffer(g, most, vocab, "d(logits)") : undefined
-  for (let row0 = 0; row0 < count; row0 += most) {
-    const rows = Math.min(most, count - row0)
+  const roundedOf = rounds ? chunkBuffer(g, most, vocab, "d(logits)") : undefined
+  const chunks = Math.ceil(count / most)
+  for (let i = 0; i < chunks; i++) {
+    // Of even sizes: a last one of a few rows would take nearly as long as a whole one.
+    const row0 = Math.floor((i * count) / chunks)
+    const rows = Math.floor(((i + 1) * count) / chunks) - row0
     const [part, logits] = [rowsOf.take(rows), logitsOf.take(rows)]
     g.run(takeRows, [part, x, order], { from: row0, limit: x.rows })
     applyMatrix(g, logits, part, head)

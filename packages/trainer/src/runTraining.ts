@@ -22,6 +22,7 @@ import {
   totalPeak
 } from "@graft/core"
 import { Deferred, Effect, Fiber, type Scope } from "effect"
+import { collectGarbage } from "./collectGarbage.ts"
 import { dataProblem, nothingLearnt } from "./dataProblem.ts"
 import { loadSessions } from "./loadSessions.ts"
 import { answerOf, type SamplingService } from "./Sampling.ts"
@@ -86,6 +87,7 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
   const adapters = variants.length === 0 ? [recipe.adapter] : variants.map(({ adapter }) => adapter)
   const sessions = yield* loadSessions(queue, recipe, adapters, stopped, emit)
   if (sessions === undefined) return yield* done(0, true)
+  yield* Effect.sync(collectGarbage)
   yield* Effect.addFinalizer(() => Effect.sync(() => sessions[0]?.[Symbol.dispose]()))
   const standings = sessions.map((session, i) => {
     const { name, learningRate = options.learningRate } = variants[i] ?? {}

@@ -22,7 +22,7 @@ import {
   ReferenceQueue,
   Scope
 } from "@graft/core"
-import { fusedLoraLinear } from "@graft/fused-kernels"
+import { fusedLinearCrossEntropy, fusedLoraLinear } from "@graft/fused-kernels"
 import { type PreparedData, prepareData } from "@graft/sft"
 import { arenasOf, assertClose, MiB, runRecipe, toyLora, toyRecipe, toySizes } from "@graft/testing"
 import { Effect } from "effect"
@@ -57,7 +57,7 @@ const engines: ReadonlyArray<Engine> =
           limits: cpuLimits(native.info(), 2),
           open: (bytes) =>
             new CpuQueue(native, bytes, cpuLimits(native.info(), 2), { threads: 2, isa: native.info().isa }),
-          overrides: new Map([[fusedLoraLinear.op, fusedLoraLinear]]),
+          overrides: new Map([fusedLinearCrossEntropy, fusedLoraLinear].map((one) => [one.op, one])),
           runs: 10
         }
       ]
