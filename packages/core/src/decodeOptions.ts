@@ -34,6 +34,13 @@ export const decodeOptions = <F extends Schema.Struct.Fields>(part: string, sche
 export const withDefault = <S extends Schema.Top & Schema.WithoutConstructorDefault>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
 
+/** The generator's key has 32 bits: a larger seed would silently be another one. */
+export const Seed = Schema.Int.check(
+  Schema.isBetween(
+    { minimum: 0, maximum: 2 ** 32 - 1 },
+    { message: "expected a seed from 0 to 4294967295: the random generator takes 32 bits" }
+  )
+)
 export const PositiveInt = Schema.Int.check(Schema.isGreaterThan(0, { message: "expected a positive integer" }))
 export const NonNegative = Schema.Finite.check(
   Schema.isGreaterThanOrEqualTo(0, { message: "expected a number of at least 0" })

@@ -1,5 +1,5 @@
 /** What a LoRA is made of: PEFT's options (peft/tuners/lora/config.py) under the names of the field. */
-import { Fraction, PositiveInt, withDefault } from "@graft/core"
+import { Fraction, PositiveInt, Seed, withDefault } from "@graft/core"
 import { Schema } from "effect"
 
 const Targets = Schema.Union([Schema.String, Schema.Array(Schema.NonEmptyString)])
@@ -26,6 +26,6 @@ export const LoraOptions = Schema.Struct({
   /** `kaiming`: A uniform in ±1/√in, B 0. `gaussian`: A normal with deviation 1/rank, B 0. */
   init: withDefault(Schema.Literals(["kaiming", "gaussian"]), "kaiming"),
   /** Of the initial values. */
-  seed: withDefault(Schema.Int, 0)
+  seed: withDefault(Seed, 0)
 })
 export type LoraOptions = typeof LoraOptions.Type

@@ -1,14 +1,7 @@
 /** What a trainer is told, decoded once. */
-import { decodeOptions, NonNegative, NonNegativeInt, PositiveInt, withDefault } from "@graft/core"
+import { decodeOptions, NonNegative, NonNegativeInt, PositiveInt, Seed, withDefault } from "@graft/core"
 import { Schema } from "effect"
 
-/** The generator's key has 32 bits: a larger seed would silently be another one. */
-const Seed = Schema.Int.check(
-  Schema.isBetween(
-    { minimum: 0, maximum: 2 ** 32 - 1 },
-    { message: "expected a seed from 0 to 4294967295: the random generator takes 32 bits" }
-  )
-)
 export const TrainerOptions = Schema.Struct({
   steps: PositiveInt,
   learningRate: withDefault(NonNegative, 2e-4),
