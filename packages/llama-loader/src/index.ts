@@ -10,6 +10,7 @@ export {
   type TemplateTokens
 } from "./chat/ChatTemplate.ts"
 export { ConfigError, UnknownArchitecture } from "./config/ConfigError.ts"
+export { configJson } from "./config/configJson.ts"
 export { decodeHuggingFace } from "./config/decodeHuggingFace.ts"
 export { encodeHuggingFace } from "./config/encodeHuggingFace.ts"
 export { inverseFrequencies } from "./config/inverseFrequencies.ts"

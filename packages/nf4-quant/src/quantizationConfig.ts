@@ -61,8 +61,11 @@ const membersOf = (
   return found
 }
 
-/** The JSON object `text` with this member, in the order of its keys where they are sorted; `value` is JSON. */
-const withMember = (text: string, key: string, value: string): string => {
+/**
+ * The JSON object `text` with this member, in the order of its keys where they are sorted; `value` is JSON. The rest keeps its
+ * spelling: transformers 5 refuses a soft cap of 30, which must be 30.0.
+ */
+export const withMember = (text: string, key: string, value: string): string => {
   const present = membersOf(text)
   const member = `${JSON.stringify(key)}: ${value}`
   const old = present.find((one) => one.key === key)

@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { type Adapter, type BadOptions, type BadStack, Dense, type ModelLoader, type SavedFile } from "@graft/core"
 import { describeLlama, FullTraining, type OpenedModel } from "@graft/llama-loader"
 import { type AdapterError, chosenLinears, Lora, type LoraOptions, readAdapter } from "@graft/lora"
+import { withMember } from "@graft/nf4-quant"
 import { Effect, Layer } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { InvalidInput } from "../problems.ts"
@@ -114,5 +115,5 @@ const fullLayer = (input: TrainInput, model: OpenedModel): Effect.Effect<Adapter
 const inF32 = (text: string): Uint8Array => {
   const config = JSON.parse(text) as Record<string, unknown> // has been decoded by openModel
   const key = "torch_dtype" in config ? "torch_dtype" : "dtype"
-  return new TextEncoder().encode(`${JSON.stringify({ ...config, [key]: "float32" }, null, 2)}\n`)
+  return new TextEncoder().encode(withMember(text, key, '"float32"'))
 }

@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { Backend, DeviceError, narrow, type SourceTensor, widen } from "@graft/core"
 import { describeLlama, expectedTensors, openModel } from "@graft/llama-loader"
 import { chosenLinears, loraPlan, readAdapter } from "@graft/lora"
-import { type CheckpointSource, torchNames } from "@graft/nf4-quant"
+import { type CheckpointSource, torchNames, withMember } from "@graft/nf4-quant"
 import { fileError, replaceFile, writeSafetensors } from "@graft/safetensors"
 import { Effect } from "effect"
 import type { MergeInput } from "../flags/mergeFlags.ts"
@@ -88,8 +88,7 @@ const writeBeside = Effect.fnUntraced(function* (
     const content = yield* Effect.tryPromise({ try: () => readFile(path), catch: (e) => fileError(path, "read", e) })
     yield* replaceFile(join(out, name), [content])
   }
-  const parsed = JSON.parse(config) as Record<string, unknown> // it was read when the model was opened, or is our own
-  const named = dtype === undefined ? {} : { dtype: torchNames[dtype], torch_dtype: torchNames[dtype] }
-  const text = `${JSON.stringify({ ...parsed, ...named }, null, 2)}\n`
+  const keys = dtype === undefined ? [] : ["dtype", "torch_dtype"]
+  const text = keys.reduce((so, key) => withMember(so, key, JSON.stringify(torchNames[dtype ?? "f32"])), config)
   yield* replaceFile(join(out, "config.json"), [new TextEncoder().encode(text)])
 })

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statfsSync } from "node:fs"
 import { join } from "node:path"
 import { doubleQuant } from "@graft/double-quant"
-import { ConfigError, decodeHuggingFace, describeLlama, type LlamaConfig } from "@graft/llama-loader"
+import { ConfigError, configJson, decodeHuggingFace, describeLlama, type LlamaConfig } from "@graft/llama-loader"
 import { type CheckpointSource, fp4, nf4, plainScales, quantizeCheckpoint } from "@graft/nf4-quant"
 import { fileError, fromThrowing, replaceFile, writeSafetensors } from "@graft/safetensors"
 import { Effect, Stream } from "effect"
@@ -39,7 +39,7 @@ export const synth = Effect.fnUntraced(function* (input: SynthInput) {
       tensors,
       linears,
       kept: tensors.names.filter((name) => !kept.has(name)),
-      config: JSON.stringify(raw, null, 2),
+      config: configJson(raw),
       skippedModules: [],
       files,
       fingerprint: `synthetic ${JSON.stringify(raw)} ${input.seed}`
@@ -99,8 +99,7 @@ const requireSpace = (out: string, wanted: number) =>
       })
   })
 
-const text = (path: string, value: unknown) =>
-  replaceFile(path, [new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)])
+const text = (path: string, value: object) => replaceFile(path, [new TextEncoder().encode(configJson(value))])
 
 const writeTokenizer = Effect.fnUntraced(function* (out: string, { vocabularySize }: LlamaConfig) {
   const { tokenizer, config } = syntheticTokenizer(vocabularySize)

@@ -5,6 +5,7 @@ import { test } from "node:test"
 import { fileURLToPath } from "node:url"
 import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
 import { decodeHuggingFace } from "../config/decodeHuggingFace.ts"
+import { encodeHuggingFace } from "../config/encodeHuggingFace.ts"
 import { architectures } from "./known.ts"
 
 type Raw = Readonly<Record<string, unknown>>
@@ -77,6 +78,13 @@ test("longrope scales heads by the ratio of contexts, unless it says by how much
   assert.equal(ropeScaling.attentionFactor, Math.sqrt(1 + Math.log(4) / Math.log(64)))
   const said = decode("phi3", { ...change, rope_scaling: { ...rope, attention_factor: 1.5 } }).ropeScaling
   assert.ok(said.type === "longrope" && said.attentionFactor === 1.5)
+})
+
+test("soft caps are written as floats, which transformers 5 insists on", () => {
+  const text = encodeHuggingFace("model", decode("gemma2", { attn_logit_softcapping: 50 }), "bfloat16")
+  assert.match(text, /"attn_logit_softcapping": 50\.0,\n/)
+  assert.match(text, /"final_logit_softcapping": 2\.0,\n/)
+  assert.match(encodeHuggingFace("model", decode("gemma3"), "bfloat16"), /"final_logit_softcapping": null/)
 })
 
 test("what is not computed is named by its key", () => {

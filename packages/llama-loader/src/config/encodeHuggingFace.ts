@@ -4,6 +4,7 @@
  */
 import { architectureOf } from "../architectures/known.ts"
 import { ConfigError } from "./ConfigError.ts"
+import { configJson } from "./configJson.ts"
 import { inverseFrequencies } from "./inverseFrequencies.ts"
 import type { LlamaConfig, RopeScaling } from "./LlamaConfig.ts"
 
@@ -69,6 +70,8 @@ export const encodeHuggingFace = (
     num_attention_heads: config.heads,
     num_hidden_layers: config.layers,
     num_key_value_heads: config.kvHeads,
+    // Else a class's own, which need not be a token of this vocabulary.
+    pad_token_id: null,
     rms_norm_eps: config.rmsNormEpsilon,
     rope_parameters: { rope_theta: config.ropeTheta, ...rope },
     rope_scaling: scaling.type === "none" ? null : rope,
@@ -83,5 +86,5 @@ export const encodeHuggingFace = (
       .sort()
       .map((key) => [key, said[key]])
   )
-  return `${JSON.stringify(sorted, null, 2)}\n`
+  return configJson(sorted)
 }
