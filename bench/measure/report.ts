@@ -116,6 +116,11 @@ const figureBenches = [
     "optim",
     "Updates of optimisers",
     "One tensor of 16 Mi parameters, best of nine rounds; the rate counts what an update reads and writes, the share is of the memory's copy bandwidth in the same rounds (a copy writes its lines anew, so more than 100 % is possible)."
+  ],
+  [
+    "stream",
+    "Weights that stream",
+    "Llama-2-7b's shapes in NF4 with double quantization under the smallest budget of weights, `--model=FOLDER`: a pass of one token reads nearly all layers. The share is of reading the same file directly in the same minute."
   ]
 ] as const
 const figures = (): string =>
