@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
 import { decodeHuggingFace } from "@graft/llama-loader"
-import { backends, graft, graftOk, temporaryFolder } from "./commandUnderTest.ts"
+import { backends, graft, graftOk, jsonLines, temporaryFolder } from "./commandUnderTest.ts"
 import { gaussianFill } from "./synth/gaussianBits.ts"
 import { knownShapes } from "./synth/knownShapes.ts"
 import { byteLength, shards, syntheticTensors } from "./synth/syntheticTensors.ts"
@@ -88,4 +88,35 @@ test("what cannot be is said before anything is written", TIMEOUT, async () => {
     assert.match(stderr, problem)
     assert.equal(existsSync(out), false)
   }
+})
+
+test("a fresh model's loss begins at ln V + σ²h/2, and falls on one batch that repeats", TIMEOUT, async () => {
+  const [hidden, vocabulary, tokens] = [2048, 512, 256]
+  const config = join(folder, "wide.json")
+  const shapes = {
+    architectures: ["LlamaForCausalLM"],
+    hidden_size: hidden,
+    intermediate_size: 32,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
+    head_dim: 16,
+    vocab_size: vocabulary,
+    max_position_embeddings: 512,
+    rms_norm_eps: 1e-5,
+    torch_dtype: "float32"
+  }
+  writeFileSync(config, JSON.stringify(shapes))
+  const [wide, rows] = [join(folder, "wide"), join(folder, "wide.jsonl")]
+  await graftOk("synth", "--config", config, "--out", wide)
+  const ids = Array.from({ length: tokens }, (_, i) => 3 + ((i * 7919) % (vocabulary - 3)))
+  writeFileSync(rows, `${JSON.stringify({ input_ids: ids })}\n`)
+  const flags = ["--steps", "3", "--learning-rate", "1e-2", "--rank", "8", "--compute", "f32", "--json"]
+  const out = ["--out", join(folder, "wide-adapter"), "--backend", backends.at(-1)!]
+  const events = jsonLines(await graftOk("train", "--model", wide, "--data", rows, ...flags, ...out))
+  const losses = events.filter(({ event }) => event === "Step").map(({ loss }) => Number(loss))
+  // Logits of normed states of length √h are normal with variance σ²h: E ln Σ exp is ln V + σ²h/2, and the target's is 0.
+  const start = Math.log(vocabulary) + (0.02 ** 2 * hidden) / 2
+  assert.ok(Math.abs(losses[0]! - start) < 0.15, `${losses[0]}, wanted ${start}`)
+  assert.ok(losses[2]! < losses[0]! - 0.1, losses.join())
 })
