@@ -10,6 +10,8 @@ export interface RunIdentity {
   readonly model: string
   readonly data: string
   readonly recipe: string
+  /** What of the recipe has a name: compared by nobody, told where the recipes differ. */
+  readonly options?: Readonly<Record<string, unknown>>
 }
 /** Where a run stands. `progress` is the trainer's own, as plain JSON: data position, random counter, early stopping. */
 export interface RunPosition {

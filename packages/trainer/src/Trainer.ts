@@ -109,7 +109,9 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
       variants: sweep.variants.map(({ name, learningRate }) => ({ name, learningRate }))
     }
     const recipeHash = yield* sha256OfText(JSON.stringify(what))
-    return { model: content, data: dataset.fingerprint, recipe: recipeHash.slice(0, 32) }
+    // An optimiser's rule and the sweep are named too; the ops stand in the hash alone.
+    const named = { ...what.options, optimizer: what.optimizer, weights: what.weights, sweep: what.variants }
+    return { model: content, data: dataset.fingerprint, recipe: recipeHash.slice(0, 32), options: named }
   })
   const run = Stream.callback<TrainEvent, TrainError>((events) => {
     const emit = (event: TrainEvent) => Effect.asVoid(EventQueue.offer(events, event))

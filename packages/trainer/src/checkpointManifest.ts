@@ -9,7 +9,12 @@ import { Effect, Schema } from "effect"
 const Listed = Schema.Struct({
   step: Schema.Int,
   /** Of model, data and recipe: a run goes on only with the same. */
-  identity: Schema.Struct({ model: Schema.String, data: Schema.String, recipe: Schema.String }),
+  identity: Schema.Struct({
+    model: Schema.String,
+    data: Schema.String,
+    recipe: Schema.String,
+    options: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
+  }),
   progress: Schema.Record(Schema.String, Schema.Unknown),
   pieces: Schema.Array(Schema.Struct({ name: Schema.String, bytes: Schema.Int, sha256: Schema.String }))
 })
@@ -33,6 +38,14 @@ export const decodeManifest = (text: string): Effect.Effect<Manifest | undefined
     return yield* Schema.decodeUnknownEffect(Listed)(written.checkpoint)
   }).pipe(Effect.orElseSucceed(() => undefined))
 
+/** "steps 12 there, 20 here" */
+const differing = (there: Manifest["identity"]["options"] = {}, here: typeof there = {}): ReadonlyArray<string> => {
+  const show = (of: typeof there, name: string) => JSON.stringify(of[name]) ?? "left out"
+  return [...new Set([...Object.keys(there), ...Object.keys(here)])]
+    .filter((name) => show(there, name) !== show(here, name))
+    .map((name) => `${name} ${show(there, name)} there, ${show(here, name)} here`)
+}
+
 type Wanted = Parameters<CheckpointStore["restore"]>
 /** Why a run cannot go on from this checkpoint, if it cannot. */
 export const mismatch = (found: Manifest, identity: Wanted[0], pieces: Wanted[1]): string | undefined => {
@@ -40,8 +53,10 @@ export const mismatch = (found: Manifest, identity: Wanted[0], pieces: Wanted[1]
   const other = (["model", "data", "recipe"] as const).filter((part) => found.identity[part] !== identity[part])
   if (other.length > 0) {
     const what = other.map((part) => names[part]).join(" and ")
-    const hashes = other.map((part) => `${found.identity[part]} there, ${identity[part]} here`).join("; ")
-    return `was made by another run, with other ${what} (${hashes}); give the same ${what}, or another folder`
+    const named = other.includes("recipe") ? differing(found.identity.options, identity.options) : []
+    const hashes = other.map((part) => `${found.identity[part]} there, ${identity[part]} here`)
+    const how = (other.length === 1 && named.length > 0 ? named : [...named, ...hashes]).join("; ")
+    return `was made by another run, with other ${what} (${how}); give the same ${what}, or another folder`
   }
   const listOf = (of: ReadonlyArray<{ readonly name: string; readonly bytes: number }>) =>
     of.map((p) => `${p.name} ${p.bytes}`).join(", ")

@@ -41,11 +41,13 @@ test("a checkpoint of another run is refused before a step", () =>
     for (const [options, given] of [
       [{ steps: 2, learningRate: 0.5 }, {}],
       [{ steps: 2, seed: 4 }, {}],
+      [{ steps: 3 }, {}],
       [{ steps: 2 }, { data: ToyDataset.layer({ fingerprint: "other rows" }) }]
     ] as const) {
       const e = await failure(stack({ ...options, resume: true }, { ...given, store }))
       assert.equal(e._tag, "CheckpointError")
       assert.match(e.message, /state\.json: was made by another run, with other (options|data)/)
+      if ("learningRate" in options) assert.match(e.message, /options \(learningRate 0\.0002 there, 0\.5 here\); give/)
     }
     const fresh = await failure(
       stack({ steps: 2, resume: true }, { store, adapter: ToyAdapter.layer(toyLora({ rank: 2 })) })
