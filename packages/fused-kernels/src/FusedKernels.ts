@@ -1,13 +1,21 @@
 /** Fused pairs as one layer over a backend. Leaving it out leaves the composed ops, with equal results. */
 import { Kernels, type Override } from "@graft/core"
 import type { Layer } from "effect"
+import { fusedAddRmsNorm } from "./fusedAddRmsNorm.ts"
 import { fusedLinearCrossEntropy } from "./fusedLinearCrossEntropy.ts"
 import { fusedLoraLinear } from "./fusedLoraLinear.ts"
 import { fusedLoraMlp } from "./fusedLoraMlp.ts"
 import { fusedLoraQkv } from "./fusedLoraQkv.ts"
 import { fusedRope } from "./fusedRope.ts"
 
-const pairs: ReadonlyArray<Override> = [fusedLoraLinear, fusedLoraQkv, fusedLoraMlp, fusedRope, fusedLinearCrossEntropy]
+const pairs: ReadonlyArray<Override> = [
+  fusedLoraLinear,
+  fusedLoraQkv,
+  fusedLoraMlp,
+  fusedRope,
+  fusedAddRmsNorm,
+  fusedLinearCrossEntropy
+]
 
 export const FusedKernels = {
   /** The ops that have a fused pair. */

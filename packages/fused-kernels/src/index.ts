@@ -1,5 +1,6 @@
 /** Fused pairs, in Unsloth's sense, for ops that core composes. */
 export * from "./FusedKernels.ts"
+export * from "./fusedAddRmsNorm.ts"
 export * from "./fusedLinearCrossEntropy.ts"
 export * from "./fusedLoraLinear.ts"
 export * from "./fusedLoraMlp.ts"

@@ -2,7 +2,7 @@
 // graft-isa: scalar avx2 avx512 neon
 //
 //   r = 1 / sqrt(Σ x² / n + epsilon)                      x, y, dx, dy [tokens, n], w [n], r by row
-//   y = x · r · w
+//   y = x · r · w;  addRmsNorm: h = x + y, and h · r · w of it
 //   dx (+)= r · (dy · w − x · r² · Σ(dy · w · x) / n)
 //   dw (+)= Σ_t dy · x · r                                 dw f32 [n]
 //
@@ -44,20 +44,38 @@ static float inverseRms(const Operand& x, int64_t at, int64_t n, double epsilon)
   return float(1 / __builtin_sqrt(squares / double(n) + epsilon));
 }
 
+static void normRow(const Operand& y, const Operand& x, const Operand& w, int64_t row, int64_t n, double epsilon) {
+  const float r = inverseRms(x, row * n, n, epsilon);
+  for (int64_t column = 0; column < n; column += kBlock) {
+    const int64_t from = row * n + column, count = smaller(kBlock, n - column);
+    Buffer yBuffer, xBuffer, wBuffer;
+    float* to = target(y, from, count, yBuffer, false);
+    const float *values = read(x, from, count, xBuffer), *gain = read(w, column, count, wBuffer);
+    map(to, count, [&](F32 value, F32 g) { return value * r * g; }, values, gain);
+    write(y, from, count, to);
+  }
+}
+
 static void rmsNorm(const Call& call) {
   const Operand &y = call[0], &x = call[1], &w = call[2];
-  const double epsilon = call.params[0];
+  const int64_t n = w.size(), rows = n > 0 ? x.size() / n : 0;
+  eachRow(call.pool, rows, n, [&](int64_t row) { normRow(y, x, w, row, n, call.params[0]); });
+}
+
+/** The row of h is in the first-level cache when it is normed, rounded as it is stored. */
+static void addRmsNorm(const Call& call) {
+  const Operand &h = call[0], &normed = call[1], &x = call[2], &y = call[3], &w = call[4];
   const int64_t n = w.size(), rows = n > 0 ? x.size() / n : 0;
   eachRow(call.pool, rows, n, [&](int64_t row) {
-    const float r = inverseRms(x, row * n, n, epsilon);
     for (int64_t column = 0; column < n; column += kBlock) {
       const int64_t from = row * n + column, count = smaller(kBlock, n - column);
-      Buffer yBuffer, xBuffer, wBuffer;
-      float* to = target(y, from, count, yBuffer, false);
-      const float *values = read(x, from, count, xBuffer), *gain = read(w, column, count, wBuffer);
-      map(to, count, [&](F32 value, F32 g) { return value * r * g; }, values, gain);
-      write(y, from, count, to);
+      Buffer hBuffer, xBuffer, yBuffer;
+      float* to = target(h, from, count, hBuffer, false);
+      const float *one = read(x, from, count, xBuffer), *other = read(y, from, count, yBuffer);
+      map(to, count, [](F32 a, F32 b) { return a + b; }, one, other);
+      write(h, from, count, to);
     }
+    normRow(normed, h, w, row, n, call.params[0]);
   });
 }
 
@@ -117,6 +135,7 @@ static void rmsNormBackwardW(const Call& call) {
 
 void register_rmsNorm(Registry& registry) {
   registry.add("rmsNorm", {"epsilon"}, rmsNorm);
+  registry.add("addRmsNorm", {"epsilon"}, addRmsNorm);
   registry.add("rmsNormBackwardX", {"epsilon", "accumulate"}, rmsNormBackwardX);
   registry.add("rmsNormBackwardW", {"epsilon", "accumulate"}, rmsNormBackwardW);
 }

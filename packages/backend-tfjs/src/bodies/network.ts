@@ -26,6 +26,12 @@ const rmsNorm: Body = (call) => {
   const x = call.at(1, [-1, n])
   return [tf.mul(tf.mul(x, inverseRms(tf, x, call.number("epsilon"))), call.at(2, [n]))]
 }
+const addRmsNorm: Body = (call) => {
+  const { tf } = call
+  const n = sizeOf(call.shapes[4]!)
+  const h = tf.add(call.at(2, [-1, n]), call.at(3, [-1, n]))
+  return [h, tf.mul(tf.mul(h, inverseRms(tf, h, call.number("epsilon"))), call.at(4, [n]))]
+}
 const rmsNormBackwardX: Body = (call) => {
   const { tf } = call
   const n = sizeOf(call.shapes[3]!)
@@ -177,6 +183,7 @@ const gatherGradient: Body = (call) => {
 
 export const networkBodies: Readonly<Record<string, Body>> = {
   rmsNorm,
+  addRmsNorm,
   rmsNormBackwardX,
   rmsNormBackwardW,
   ropeTable,

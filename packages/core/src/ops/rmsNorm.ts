@@ -1,6 +1,8 @@
-import { definePrimitive } from "../Op.ts"
+import { defineOp, definePrimitive } from "../Op.ts"
 import { rmsNormBackwardW, rmsNormBackwardX, rmsNormKernel } from "../reference/normalization.ts"
+import type { Graph } from "../Tape.ts"
 import type { Tensor } from "../Tensor.ts"
+import { addRows } from "./rows.ts"
 
 /** y = x / rms(x) · w; x [tokens, hidden], w [hidden] (arXiv:1910.07467). */
 export const rmsNorm = definePrimitive("rmsNorm", {
@@ -17,3 +19,12 @@ export const rmsNorm = definePrimitive("rmsNorm", {
     if (dw !== undefined) g.run(rmsNormBackwardW, [dw.tensor, dy, x], { epsilon, accumulate: dw.accumulate })
   }
 })
+
+/** h = x + y and rmsNorm(h): where a residual stream is read next. */
+export const addRmsNorm = defineOp(
+  "addRmsNorm",
+  (g: Graph, x: Tensor, y: Tensor, w: Tensor, epsilon: number): readonly [h: Tensor, normed: Tensor] => {
+    const h = addRows(g, x, y, 0, 1)
+    return [h, rmsNorm(g, h, w, epsilon)]
+  }
+)

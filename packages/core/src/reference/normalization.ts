@@ -26,6 +26,23 @@ export const rmsNormKernel: Kernel<Norm> = {
     }
   }
 }
+/** h = x + y, and n = h / rms(h) · w of h as it is stored. */
+export const addRmsNormKernel: Kernel<Norm> = {
+  name: "addRmsNorm",
+  outputs: 2,
+  fields: ["epsilon"],
+  dtypes: ["act", "act", "act", "act", "float"],
+  check: ([h, n, x, y, w]) =>
+    (x!.columns !== w!.size || [h, n, y].some((t) => t!.size !== x!.size)) && "the sizes differ",
+  reference: ([h, n, x, y, w], { epsilon }) => {
+    const width = w!.length
+    for (let t = 0; t < x!.length; t += width) {
+      for (let i = t; i < t + width; i++) h![i] = x![i]! + y![i]!
+      const r = inverseRms(h!, t, width, epsilon)
+      for (let i = 0; i < width; i++) n![t + i] = h![t + i]! * r * w![i]!
+    }
+  }
+}
 /** With r = 1 / rms:  dx (+)= r · (dy·w − x · r² · Σ(dy·w·x) / n) */
 export const rmsNormBackwardX: Kernel<NormBackward> = {
   name: "rmsNormBackwardX",

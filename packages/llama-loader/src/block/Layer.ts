@@ -30,6 +30,8 @@ export interface Layer {
   readonly biased: (module: string, y: Tensor) => Tensor
   /** Rows of x, or the heads in them where the gain is as wide as a head. */
   readonly norm: (module: string, x: Tensor) => Tensor
+  /** x + y, and the norm of it. */
+  readonly addNorm: (module: string, x: Tensor, y: Tensor) => readonly [sum: Tensor, normed: Tensor]
   /** Rotary embedding of x [tokens, heads·headDim]; x itself in a layer that has none. */
   readonly turn: (x: Tensor, heads: number) => Tensor
   /** Attention in this layer's window, over the cached keys too. */

@@ -9,9 +9,10 @@ export const preNorm: Residual = {
     { module: "post_attention_layernorm", width }
   ],
   forward: (layer, x, attention, mlp) => {
-    const { g, norm } = layer
-    const h = addRows(g, x, attention.forward(layer, norm("input_layernorm", x)), 0, 1)
-    return addRows(g, h, mlp.forward(layer, norm("post_attention_layernorm", h)), 0, 1)
+    const { g, norm, addNorm } = layer
+    const mixed = attention.forward(layer, norm("input_layernorm", x))
+    const [h, normed] = addNorm("post_attention_layernorm", x, mixed)
+    return addRows(g, h, mlp.forward(layer, normed), 0, 1)
   }
 }
 
@@ -24,10 +25,10 @@ export const sandwichNorm: Residual = {
     { module: "post_feedforward_layernorm", width }
   ],
   forward: (layer, x, attention, mlp) => {
-    const { g, norm } = layer
-    const mixed = attention.forward(layer, norm("input_layernorm", x))
-    const h = addRows(g, x, norm("post_attention_layernorm", mixed), 0, 1)
-    const fed = mlp.forward(layer, norm("pre_feedforward_layernorm", h))
+    const { g, norm, addNorm } = layer
+    const mixed = norm("post_attention_layernorm", attention.forward(layer, norm("input_layernorm", x)))
+    const [h, normed] = addNorm("pre_feedforward_layernorm", x, mixed)
+    const fed = mlp.forward(layer, normed)
     return addRows(g, h, norm("post_feedforward_layernorm", fed), 0, 1)
   }
 }

@@ -4,6 +4,7 @@
  */
 import {
   addInto,
+  addRmsNorm,
   alwaysResident,
   attention,
   checkpoint,
@@ -74,6 +75,7 @@ export const decoderForward = (
           },
           biased,
           norm: (module, x) => rmsNorm(b, x, weights.gain(b, `${path}.${module}`), epsilon),
+          addNorm: (module, x, y) => addRmsNorm(b, x, y, weights.gain(b, `${path}.${module}`), epsilon),
           turn: (x, count) => (turned ? rope(b, x, table, count) : x),
           attend: (q, k, v) => {
             const [keys, values] = cache === undefined ? [k, v] : remember(b, cache, index, k, v)

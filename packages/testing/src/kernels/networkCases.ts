@@ -1,5 +1,6 @@
 /** rmsNorm, rope, swiglu, geglu, dropout and noise, cross-entropy and hits, embedding gradient. */
 import {
+  addRmsNormKernel,
   crossEntropyRows,
   dropoutKernel,
   gatherGradient,
@@ -33,6 +34,12 @@ const added = (accumulate: boolean): string => (accumulate ? ", added" : "")
 const norms = (): ReadonlyArray<KernelCase> =>
   SHAPES.flatMap(([t, n]) => [
     kernelCase(rmsNormKernel, `[${t}, ${n}]`, [actOut([t, n]), act([t, n]), stored([n])], { epsilon: 1e-5 }),
+    kernelCase(
+      addRmsNormKernel,
+      `[${t}, ${n}]`,
+      [actOut([t, n]), actOut([t, n]), act([t, n]), act([t, n]), stored([n])],
+      { epsilon: 1e-5 }
+    ),
     ...either.flatMap((accumulate) => [
       kernelCase(
         rmsNormBackwardX,
