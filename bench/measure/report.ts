@@ -113,6 +113,11 @@ const figureBenches = [
     "W [4096, 4096]; rates and peak by processor time of the threads, so that others on the machine count less."
   ],
   [
+    "fused",
+    "Fused pairs of several linears",
+    "Forward and backward with adapters of rank 16 on all linears, dense bf16 weights, f32; the rate counts the products. 135M: 2,048 tokens, 576 wide; 7B: 512 tokens, 4,096 wide. Memory is the plan's, at the peak, without weights. All sides take turns, best of five rounds."
+  ],
+  [
     "optim",
     "Updates of optimisers",
     "One tensor of 16 Mi parameters, best of nine rounds; the rate counts what an update reads and writes, the share is of the memory's copy bandwidth in the same rounds (a copy writes its lines anew, so more than 100 % is possible)."
