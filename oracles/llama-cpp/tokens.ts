@@ -2,7 +2,8 @@
  * Token ids by llama.cpp for the strings of packages/llama-loader/fixtures/strings.json, under every vocabulary that the
  * tests use.
  *
- *   bun oracles/llama-cpp/tokens.ts record [MODELS]    writes the reference, packages/llama-loader/fixtures/llamaCppTokens.json
+ *   bun oracles/llama-cpp/tokens.ts record [MODELS]    writes the reference, packages/llama-loader/fixtures/llamaCppTokens.json, and
+ *                                                      hashes of the ids of 10,000 odd strings, fixtures/odd/llamaCpp.json
  *   bun oracles/llama-cpp/tokens.ts compare [MODELS]   compares Graft with llama.cpp on these and on 10,000 made-up strings
  *
  * MODELS is the folder of the real model, ../shared/models unless given. Ends with exit code 1 where an id differs.
@@ -14,6 +15,7 @@ import { fileURLToPath } from "node:url"
 import { getLlama, LlamaLogLevel } from "node-llama-cpp"
 import { type EncodedValue, encodeGguf, type GgufValue, parseGguf } from "../../packages/gguf/src/index.ts"
 import { ggufTokenizer } from "../../packages/llama-loader/src/tokenizer/ggufTokenizer.ts"
+import { hashesOf, oddStrings } from "../../packages/llama-loader/src/tokenizer/oddStrings.ts"
 import { memorySource } from "../../packages/safetensors/src/index.ts"
 import { randomBelow } from "../../packages/safetensors/src/mutateBytes.ts"
 
@@ -107,11 +109,16 @@ const madeUp = (count: number): ReadonlyArray<string> => {
 
 const llama = await getLlama({ build: "never", gpu: false, skipDownload: true, logLevel: LlamaLogLevel.fatal })
 const recorded: Record<string, ReadonlyArray<ReadonlyArray<number>>> = {}
+/** What the tests of 10,000 strings use: the kinds that differ, since each takes them a second. */
+const hashed = ["smollm2", "smollm2 as llama-bpe", "smollm2 as qwen2", "tiny-spm", "tiny-spm without prefix"]
+const odd: Record<string, string> = {}
 let different = 0
 for (const { name, file, metadata } of cases) {
   const model = await llama.loadModel({ modelPath: file, vocabOnly: true })
   const theirs = (text: string): Array<number> => [...model.tokenize(text, true)]
   recorded[name] = strings.map(theirs)
+  if (mode === "record" && hashed.includes(name))
+    odd[name] = Buffer.from(hashesOf(theirs, oddStrings()).buffer).toString("base64")
   if (mode === "compare") {
     const tokenizer = ggufTokenizer({ ...parse(file), metadata })!
     const texts = [...strings, ...madeUp(10_000)]
@@ -134,6 +141,7 @@ if (mode === "record") {
     ([name, lists]) => `${JSON.stringify(name)}: [\n${lists.map((ids) => JSON.stringify(ids)).join(",\n")}\n]`
   )
   writeFileSync(reference, `{\n${lines.join(",\n")}\n}\n`)
+  writeFileSync(join(root, "packages/llama-loader/fixtures/odd/llamaCpp.json"), `${JSON.stringify(odd, null, 1)}\n`)
   console.log(`recorded ${strings.length} strings for ${cases.length} vocabularies`)
 }
 process.exit(different === 0 ? 0 : 1)

@@ -7,6 +7,7 @@ import { memorySource } from "@graft/safetensors"
 import { randomBelow } from "@graft/safetensors/mutateBytes"
 import { folderTokenizer } from "./folderTokenizer.ts"
 import { ggufTokenizer } from "./ggufTokenizer.ts"
+import { hashesOf, oddStrings } from "./oddStrings.ts"
 import { preTokenizers } from "./preTokenizers.ts"
 import { StreamDecoder } from "./StreamDecoder.ts"
 import { type Tokenizer, TokenizerError } from "./Tokenizer.ts"
@@ -55,6 +56,19 @@ for (const [name, wanted] of Object.entries(reference)) {
     })
   })
 }
+
+// As above, by hashes.
+const odd = json("../../fixtures/odd/llamaCpp.json") as Readonly<Record<string, string>>
+for (const [name, expected] of Object.entries(odd))
+  test(`${name}: the ids of llama.cpp for 10,000 odd strings`, { timeout: 60_000 }, () => {
+    const tokenizer = vocabulary(name)
+    const strings = oddStrings()
+    const got = hashesOf((text) => tokenizer.encode(text, bare), strings)
+    const want = new Uint32Array(Uint8Array.from(Buffer.from(expected, "base64")).buffer)
+    const wrong = [...got.keys()].find((group) => got[group] !== want[group])
+    assert.equal(wrong, undefined, JSON.stringify(strings.slice(10 * (wrong ?? 0), 10 * (wrong ?? 0) + 10)))
+    assert.equal(want.length, 1000)
+  })
 
 const texts = (name: string) =>
   json(`${testing}${name}/texts.json`) as ReadonlyArray<{
