@@ -91,7 +91,9 @@ export const showProfile = Effect.fnUntraced(function* (
   const native = loadNative()
   const { cores, isa } = native.info()
   const threads = input.threads ?? cores
-  const kind = peakKind(native, input.compute ?? "f32", input.isa ?? isa) ?? "f32.scalar"
+  const used = input.isa ?? isa
+  // Where bf16 is not multiplied, it is widened, and f32's peak is the ceiling.
+  const kind = peakKind(native, input.compute ?? "f32", used) ?? peakKind(native, "f32", used) ?? "f32.scalar"
   const peak = native.peak(kind, threads, 100)
   const share = (seconds: number) => `${((100 * seconds) / steps.seconds).toFixed(1)} %`
   const line = ({ op, kernel, implementation, calls, seconds, flops, bytes }: ProfileRow) => [
