@@ -128,16 +128,9 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
         read: () => new Uint8Array(v.buffer, v.byteOffset, v.byteLength)
       }))
       const { header, order } = safetensorsLayout(tensors)
-      const weights = new Uint8Array(header.byteLength + order.reduce((n, t) => n + t.read().byteLength, 0))
-      weights.set(header)
-      let at = header.byteLength
-      for (const t of order) {
-        weights.set(t.read(), at)
-        at += t.read().byteLength
-      }
       const config = new TextEncoder().encode(`${JSON.stringify(configFor(options, model), null, 2)}\n`)
       return [
-        { name: "adapter_model.safetensors", bytes: weights },
+        { name: "adapter_model.safetensors", bytes: [header, ...order.map((t) => t.read())] },
         { name: "adapter_config.json", bytes: config }
       ]
     }
