@@ -36,6 +36,7 @@ import {
   type Tensor
 } from "@graft/core"
 import { withNoise } from "./neftune.ts"
+import { parameterPieces } from "./parameterPieces.ts"
 import { scoreRows } from "./scoreRows.ts"
 import { type Stack, stackOf } from "./stackOf.ts"
 import { stepTogether } from "./stepTogether.ts"
@@ -280,8 +281,8 @@ const sessionOf = (
     },
     get pieces() {
       return [
-        ...parameters.ranges.map(({ flat, group, decays }, i) =>
-          pieceOf(queue, `${i}.${group}.${decays}.parameters`, flat)
+        ...parameters.ranges.flatMap(({ flat, group, decays }, i) =>
+          parameterPieces(queue, `${i}.${group}.${decays}.parameters`, flat)
         ),
         ...optimizer.pieces,
         pieceOf(queue, "control", control),
