@@ -1,6 +1,7 @@
 /** What an adapter is to a session. Two phases, since the parameter arena is laid out between them. */
 import type { LinearTable, ModelDescription } from "./Model.ts"
 import type { ParameterSpec } from "./ParameterArena.ts"
+import type { Source } from "./Queue.ts"
 import type { Scope, Tensor } from "./Tensor.ts"
 
 /** A file of a saved adapter or model; a large one in parts, so that nobody puts them together in memory. */
@@ -19,6 +20,8 @@ export interface AdapterPlan {
   readonly check: (model: ModelDescription, codec: string) => string | undefined
   /** Base tensors that are trained whole beside (or instead of) what is added: full training, modules_to_save. */
   readonly trainsBase: (path: string) => boolean
+  /** First values of such a tensor, where they are not the file's. */
+  readonly baseValues?: (path: string) => Source | undefined
   readonly parameters: (model: ModelDescription) => ReadonlyArray<ParameterSpec>
   /** Replaces linears by path. What it needs besides its parameters (a norm cache, say) lives in `scope`. */
   readonly bind: (linears: LinearTable, parameter: (path: string) => Tensor, scope: Scope) => void

@@ -16,7 +16,8 @@ export interface Assembly {
 export function* assemble(queue: Queue, scope: Scope, recipe: Assembly) {
   const { adapter } = recipe
   const model = yield* recipe.load(queue, scope, adapter.trainsBase)
-  const specs = [...adapter.parameters(model.description), ...model.trained]
+  const base = model.trained.map((spec) => ({ ...spec, init: adapter.baseValues?.(spec.path) ?? spec.init }))
+  const specs = [...adapter.parameters(model.description), ...base]
   const parameters = new ParameterArena(scope, specs, "parameters", "adapters")
   for (const { path, init } of specs) {
     const t = parameters.get(path)

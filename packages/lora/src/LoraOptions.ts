@@ -23,6 +23,8 @@ export const LoraOptions = Schema.Struct({
   alphaPattern: withDefault(Schema.Record(Schema.String, Schema.Finite), {}),
   /** Layers by number; left out: all. */
   layers: Schema.optionalKey(Schema.Array(Schema.Int)),
+  /** Modules of the base that are trained whole beside it: `embed_tokens`, `lm_head`. */
+  modulesToSave: Schema.optionalKey(Schema.Array(Schema.NonEmptyString)),
   /** `kaiming`: A uniform in ±1/√in, B 0. `gaussian`: A normal with deviation 1/rank, B 0. */
   init: withDefault(Schema.Literals(["kaiming", "gaussian"]), "kaiming"),
   /** Of the initial values. */

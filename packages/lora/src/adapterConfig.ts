@@ -21,6 +21,7 @@ const AdapterConfig = Schema.Struct({
   lora_bias: maybe(Schema.Boolean),
   fan_in_fan_out: maybe(Schema.Boolean),
   modules_to_save: maybe(Schema.Array(Schema.String)),
+  ensure_weight_tying: maybe(Schema.Boolean),
   trainable_token_indices: maybe(Schema.Unknown),
   target_parameters: maybe(Schema.Array(Schema.String)),
   layer_replication: maybe(Schema.Unknown),
@@ -39,7 +40,6 @@ export const unsupported = (config: AdapterConfig): string | undefined => {
       "lora_bias",
       "fan_in_fan_out",
       "use_qalora",
-      "modules_to_save",
       "trainable_token_indices",
       "target_parameters",
       "layer_replication",
@@ -67,13 +67,15 @@ export const optionsOf = (config: AdapterConfig): LoraOptions => ({
   init: "kaiming",
   seed: 0,
   ...(config.exclude_modules == null ? {} : { exclude: config.exclude_modules }),
+  ...(config.modules_to_save == null ? {} : { modulesToSave: config.modules_to_save }),
   ...(config.layers_to_transform == null ? {} : { layers: [config.layers_to_transform].flat() })
 })
 
 /** Every key that PEFT writes, in its order. */
 export const configFor = (
   options: LoraOptions,
-  base: { readonly name: string; readonly revision?: string }
+  base: { readonly name: string; readonly revision?: string },
+  whole: Pick<AdapterConfig, "modules_to_save" | "ensure_weight_tying">
 ): Readonly<Record<string, unknown>> => ({
   alora_invocation_tokens: null,
   alpha_pattern: options.alphaPattern,
@@ -82,7 +84,7 @@ export const configFor = (
   base_model_name_or_path: base.name,
   bias: "none",
   corda_config: null,
-  ensure_weight_tying: false,
+  ensure_weight_tying: whole.ensure_weight_tying,
   eva_config: null,
   exclude_modules: options.exclude ?? null,
   fan_in_fan_out: false,
@@ -97,7 +99,7 @@ export const configFor = (
   lora_dropout: options.dropout,
   megatron_config: null,
   megatron_core: "megatron.core",
-  modules_to_save: null,
+  modules_to_save: whole.modules_to_save,
   peft_type: "LORA",
   qalora_group_size: 16,
   r: options.rank,

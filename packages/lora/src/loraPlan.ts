@@ -23,6 +23,7 @@ import { configFor } from "./adapterConfig.ts"
 import { doraLinear, doraNorm } from "./dora.ts"
 import type { LoraOptions } from "./LoraOptions.ts"
 import { chosenLinears, patternValue, targetProblem } from "./targetModules.ts"
+import { isWhole, savedNames, savedWholeProblems, wholeConfig, wholeProblem, wholeTensors } from "./wholeModules.ts"
 
 export const rankOf = (path: string, { rank, rankPattern }: LoraOptions): number =>
   patternValue(path, rankPattern, rank)
@@ -35,7 +36,7 @@ export const scaleOf = (path: string, options: LoraOptions): number => {
 /** A parameter's key in adapter_model.safetensors. */
 const PREFIX = "base_model.model."
 export const keyOf = (parameter: string): string =>
-  `${PREFIX}${parameter}${parameter.endsWith("magnitude_vector") ? "" : ".weight"}`
+  `${PREFIX}${parameter}${/magnitude_vector$|\.weight$/.test(parameter) ? "" : ".weight"}`
 
 /** Values by parameter path, of an adapter to start from. */
 export type SavedAdapter = ReadonlyMap<string, Float32Array>
@@ -72,11 +73,17 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
   return {
     check: (model, codec) => {
       if (dora && dropout > 0) return "lora: DoRA with dropout is not defined here; set dropout to 0, or dora to false"
-      const problem = targetProblem(model, options)
+      const problem = targetProblem(model, options) ?? wholeProblem(model, options)
       if (problem !== undefined || saved === undefined) return problem
-      return savedProblem(parameters(model), saved, `${model.name} (${codec})`)
+      const known = wholeTensors(model, options).flatMap((path) => savedNames(path, model))
+      const whole = { known, problems: savedWholeProblems(model, options, saved) }
+      return savedProblem(parameters(model), whole, saved, `${model.name} (${codec})`)
     },
-    trainsBase: () => false,
+    trainsBase: (path) => isWhole(path, options),
+    baseValues: (path) => {
+      const values = saved?.get(path)
+      return values === undefined ? undefined : () => values
+    },
     parameters,
     bind: (linears, parameter, scope) => {
       const chosen = linears.under().filter(({ path }) => has(parameter, `${path}.lora_A`))
@@ -121,14 +128,17 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
       }
     },
     files: (values, model) => {
-      const tensors = values.map(({ path, shape, values: v }) => ({
+      const named = values.flatMap((value) => savedNames(value.path, model).map((path) => ({ ...value, path })))
+      const tensors = named.map(({ path, shape, values: v }) => ({
         name: keyOf(path),
         dtype: "f32" as const,
         shape,
         read: () => new Uint8Array(v.buffer, v.byteOffset, v.byteLength)
       }))
       const { header, order } = safetensorsLayout(tensors)
-      const config = new TextEncoder().encode(`${JSON.stringify(configFor(options, model), null, 2)}\n`)
+      const config = new TextEncoder().encode(
+        `${JSON.stringify(configFor(options, model, wholeConfig(options, model)), null, 2)}\n`
+      )
       return [
         { name: "adapter_model.safetensors", bytes: [header, ...order.map((t) => t.read())] },
         { name: "adapter_config.json", bytes: config }
@@ -150,18 +160,23 @@ const cachedNorms = (weight: Weight, _path: string, norms: Tensor): Tensor => {
   return norms
 }
 /** Every tensor of a saved adapter that does not fit this model, in one message. */
-const savedProblem = (wanted: ReadonlyArray<ParameterSpec>, saved: SavedAdapter, model: string): string | undefined => {
+const savedProblem = (
+  wanted: ReadonlyArray<ParameterSpec>,
+  whole: { readonly known: ReadonlyArray<string>; readonly problems: ReadonlyArray<string> },
+  saved: SavedAdapter,
+  model: string
+): string | undefined => {
   const problems = wanted.flatMap(({ path, shape }) => {
     const values = saved.get(path)
     const size = shape.reduce((a, b) => a * b, 1)
     if (values === undefined) return [`${keyOf(path)} is missing`]
     return values.length === size ? [] : [`${keyOf(path)} has ${values.length} elements, wanted [${shape}]`]
   })
-  const known = new Set(wanted.map(({ path }) => path))
+  const known = new Set([...wanted.map(({ path }) => path), ...whole.known])
   const extra = [...saved.keys()]
     .filter((path) => !known.has(path))
-    .map((path) => `${keyOf(path)} belongs to no linear of the model`)
-  const all = [...problems, ...extra]
+    .map((path) => `${keyOf(path)} belongs to nothing that it trains in the model`)
+  const all = [...problems, ...whole.problems, ...extra]
   if (all.length === 0) return undefined
   const shown = all.slice(0, 8).join("; ")
   return `lora: the adapter does not fit ${model}: ${shown}${all.length > 8 ? `; and ${all.length - 8} more` : ""}`

@@ -7,6 +7,7 @@ import { Effect, Schema } from "effect"
 import { type AdapterConfig, AdapterConfigJson, optionsOf, unsupported } from "./adapterConfig.ts"
 import type { LoraOptions } from "./LoraOptions.ts"
 import type { SavedAdapter } from "./loraPlan.ts"
+import { isWholeTensor } from "./wholeModules.ts"
 
 /** An adapter folder that cannot be used, and why. */
 export class AdapterError extends Schema.TaggedError<AdapterError>()("AdapterError", {
@@ -23,6 +24,7 @@ export interface AdapterFolder {
   readonly values: SavedAdapter
 }
 const decode = Schema.decodeUnknownEffect(AdapterConfigJson, { errors: "all" })
+const WHOLE = /^base_model\.model\.(.+\.weight)$/
 const KEY = /^base_model\.model\.(.+?)\.(lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?$/
 
 export const readAdapter = (folder: string): Effect.Effect<AdapterFolder, AdapterError> =>
@@ -47,14 +49,15 @@ export const readAdapter = (folder: string): Effect.Effect<AdapterFolder, Adapte
         const file = yield* Effect.mapError(openSafetensors(weightsPath), (e) => fail(weightsPath, e.message))
         for (const key of file.names) {
           const found = KEY.exec(key)
+          const whole = WHOLE.exec(key)?.[1] ?? ""
           const tensor = yield* Effect.try({
             try: () => file.get(key),
             catch: (e) => fail(weightsPath, e instanceof Error ? e.message : String(e))
           })
-          if (found === null || tensor === undefined)
+          if ((found === null && !isWholeTensor(whole)) || tensor === undefined)
             return yield* fail(weightsPath, `${key} is no tensor of a LoRA adapter`)
           values.set(
-            `${found[1]}.${found[2]}`,
+            found === null ? whole : `${found[1]}.${found[2]}`,
             yield* Effect.try({
               try: () => widen(tensor.read(), tensor.dtype),
               catch: (e) => fail(weightsPath, e instanceof Error ? e.message : String(e))

@@ -30,6 +30,12 @@ const adapterFlags = {
     )
   ),
   exclude: maybe(Flag.String("exclude").pipe(Flag.withMetavar("NAMES"), described("the same, taken away from these"))),
+  modulesToSave: maybe(
+    Flag.String("modules-to-save").pipe(
+      Flag.withMetavar("NAMES"),
+      described("modules of the model that are trained whole beside it and saved with it: embed_tokens, lm_head")
+    )
+  ),
   loraDropout: maybe(
     fraction("lora-dropout").pipe(described("dropout of the adapter's input in training (default 0)"))
   ),

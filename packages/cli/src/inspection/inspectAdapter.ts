@@ -13,7 +13,8 @@ export const inspectAdapter = (path: string) =>
     Effect.gen(function* () {
       const { options, config } = yield* readAdapter(path)
       const tensors = tensorsOf(yield* openSafetensors(join(path, "adapter_model.safetensors")))
-      const { rank, alpha, dropout, rsLora, dora, targets, exclude, rankPattern, alphaPattern, layers } = options
+      const { rank, alpha, dropout, rsLora, dora, targets, exclude, rankPattern, alphaPattern, layers, modulesToSave } =
+        options
       const parameters = tensors.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0)
       const linears = tensors.filter(({ name }) => name.includes("lora_A")).length
       return {
@@ -31,6 +32,7 @@ export const inspectAdapter = (path: string) =>
           ...(layers === undefined ? [] : [["layers", layers.join(", ")] as const]),
           ...(Object.keys(rankPattern).length === 0 ? [] : [["rank pattern", written(rankPattern)] as const]),
           ...(Object.keys(alphaPattern).length === 0 ? [] : [["alpha pattern", written(alphaPattern)] as const]),
+          ...(modulesToSave === undefined ? [] : [["modules to save", modulesToSave.join(", ")] as const]),
           ["linears", linears],
           ["parameters", parameters]
         ],

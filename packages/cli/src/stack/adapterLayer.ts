@@ -3,7 +3,15 @@ import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { type Adapter, type BadOptions, type BadStack, Dense, type ModelLoader, type SavedFile } from "@graft/core"
 import { describeLlama, FullTraining, type OpenedModel } from "@graft/llama-loader"
-import { type AdapterError, chosenLinears, Lora, type LoraOptions, readAdapter } from "@graft/lora"
+import {
+  type AdapterError,
+  chosenLinears,
+  Lora,
+  type LoraOptions,
+  readAdapter,
+  wholeProblem,
+  wholeTensors
+} from "@graft/lora"
 import { withMember } from "@graft/nf4-quant"
 import { Effect, Layer } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
@@ -21,13 +29,14 @@ export const adapterLayer = (
 ): Effect.Effect<AdapterLayer, InvalidInput | AdapterError> => {
   if (input.full) return fullLayer(input, model)
   if (input.adapter !== undefined) return startingLayer(input, model, input.adapter)
-  const { rank, alpha, target, exclude, loraDropout, rslora, dora, seed } = input
+  const { rank, alpha, target, exclude, modulesToSave, loraDropout, rslora, dora, seed } = input
   return Effect.succeed(
     Lora.layer({
       rank: rank ?? defaults.rank,
       alpha: alpha ?? defaults.alpha,
       targets: targetsOf(target ?? defaults.targets),
       ...(exclude === undefined ? {} : { exclude: targetsOf(exclude) }),
+      ...(modulesToSave === undefined ? {} : { modulesToSave: namesOf(modulesToSave) }),
       dropout: loraDropout ?? 0,
       rsLora: rslora,
       dora,
@@ -36,8 +45,11 @@ export const adapterLayer = (
   )
 }
 
+const namesOf = (names: string): ReadonlyArray<string> => names.split(",").map((name) => name.trim())
+
 const given = (input: TrainInput): ReadonlyArray<string> => [
   ...(["rank", "alpha", "target", "exclude"] as const).filter((name) => input[name] !== undefined).map((n) => `--${n}`),
+  ...(input.modulesToSave === undefined ? [] : ["--modules-to-save"]),
   ...(input.loraDropout === undefined ? [] : ["--lora-dropout"]),
   ...(["rslora", "dora"] as const).filter((name) => input[name]).map((n) => `--${n}`),
   ...(input.adapter === undefined ? [] : ["--adapter"])
@@ -57,7 +69,7 @@ const startingLayer = (input: TrainInput, model: OpenedModel, folder: string) =>
   })
 
 const contradictions = (
-  { rank, alpha, target, exclude, rslora, dora }: TrainInput,
+  { rank, alpha, target, exclude, modulesToSave, rslora, dora }: TrainInput,
   model: OpenedModel,
   options: LoraOptions
 ): ReadonlyArray<readonly [flag: string, wanted: unknown, has: unknown]> => {
@@ -69,12 +81,19 @@ const contradictions = (
     ...(exclude === undefined ? {} : { exclude: targetsOf(exclude) })
   }
   const has = chosenLinears(description, options)
+  const whole = { modulesToSave: modulesToSave === undefined ? [] : namesOf(modulesToSave) }
+  const sameWhole =
+    wholeProblem(description, whole) === undefined &&
+    wholeTensors(description, whole).join() === wholeTensors(description, options).join()
   const same =
     linears(asked) === has.length && chosenLinears(description, asked).every(({ path }, i) => path === has[i]!.path)
   return [
     ...(rank === undefined || rank === options.rank ? [] : [["--rank", rank, options.rank] as const]),
     ...(alpha === undefined || alpha === options.alpha ? [] : [["--alpha", alpha, options.alpha] as const]),
     ...(same ? [] : [["--target", `${linears(asked)} linears`, `others, ${has.length}`] as const]),
+    ...(modulesToSave === undefined || sameWhole
+      ? []
+      : [["--modules-to-save", modulesToSave, options.modulesToSave?.join(",") ?? "none"] as const]),
     ...(rslora && !options.rsLora ? [["--rslora", "the scale alpha / √rank", "alpha / rank"] as const] : []),
     ...(dora && !options.dora ? [["--dora", "DoRA", "no magnitudes"] as const] : [])
   ]

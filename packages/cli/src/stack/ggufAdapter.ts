@@ -28,6 +28,10 @@ export const ggufAdapter = (
     return invalid(
       `${folder} is a DoRA adapter, and a GGUF adapter has no magnitudes; train without --dora for llama.cpp`
     )
+  if (options.modulesToSave !== undefined && options.modulesToSave.length > 0)
+    return invalid(
+      `${folder} has trained ${options.modulesToSave.join(", ")} whole, and a GGUF adapter holds linears only; put it into the model with graft merge`
+    )
   const description = describeLlama(model.config, model.path)
   const problem = loraPlan(options, values).check(description, "gguf")
   if (problem !== undefined) return invalid(`${folder}: ${problem}`)

@@ -3,11 +3,11 @@
  * the layers stand, and the trainer's plan and run are functions of them. No weight is read here.
  */
 import type { Profile } from "@graft/backend-cpu"
-import { Backend, type Dataset, Trainer as TrainerService } from "@graft/core"
+import { Adapter, Backend, type Dataset, Trainer as TrainerService } from "@graft/core"
 import { describeLlama, type OpenedModel } from "@graft/llama-loader"
 import { type ChatTemplate, type DataReport, prepareData, Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
-import { Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import type { PlanInput } from "../flags/planFlags.ts"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { InvalidInput } from "../problems.ts"
@@ -82,7 +82,8 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
   const optimizer = yield* optimizerLayer(input, learningRateOf(input), store)
   // A typing mistake in a target should not have to wait for a million rows.
   const early = adapter.pipe(Layer.provide(yield* loaderLayer(model, input, "f32")))
-  yield* Effect.scoped(Layer.build(Layer.mergeAll(early, device, optimizer)))
+  const built = yield* Effect.scoped(Layer.build(Layer.mergeAll(early, device, optimizer)))
+  const { trainsBase } = Context.get(built, Adapter).plan
 
   const data = yield* rows
   const steps = input.steps ?? Math.max(1, Math.ceil((input.epochs ?? 1) * data.stepsPerEpoch))
@@ -146,10 +147,12 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
     optimizerMemory: input.optimizerMemory
   }
   const sampled = Math.min(steps, SAMPLED_STEPS)
-  const { linears } = describeLlama(model.config, model.path)
+  const { linears, head } = describeLlama(model.config, model.path)
+  const matrices = [...new Set(["model.embed_tokens", head])].filter(trainsBase).length
+  const whole = { matrices, head: trainsBase(head) }
   /** A step as such a way runs it, on the average. */
   const stepAs = (way: Way, trainableParameters: number): AverageStep => {
-    const options = { trainsBase: input.full, checkpointing: way.checkpointing, trainableParameters }
+    const options = { trainsBase: input.full, checkpointing: way.checkpointing, trainableParameters, whole }
     const batches = cutStep(data.batches, way.parts)
     return averageOf(
       Array.from({ length: sampled }, (_, i) => batches(i + 1)),

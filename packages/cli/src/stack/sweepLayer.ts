@@ -1,6 +1,7 @@
 /** `--sweep lr=1e-4,2e-4`: an adapter for each value, each as the flags would make it with that value alone. */
 import { Adapter } from "@graft/core"
 import type { OpenedModel } from "@graft/llama-loader"
+import { readAdapter } from "@graft/lora"
 import { Sweep, type Variant } from "@graft/trainer"
 import { Context, Effect, Layer } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
@@ -57,6 +58,12 @@ export const sweepLayer = (input: TrainInput, model: OpenedModel) => {
       if (full)
         return yield* new InvalidInput({
           message: "--sweep trains adapters over one frozen base, and --full trains the base; leave one of them out"
+        })
+      const saved = input.adapter === undefined ? undefined : yield* readAdapter(input.adapter)
+      const whole = input.modulesToSave ?? saved?.options.modulesToSave?.join(",") ?? ""
+      if (whole !== "")
+        return yield* new InvalidInput({
+          message: `--sweep trains adapters over one frozen base, and ${input.modulesToSave === undefined ? input.adapter : "--modules-to-save"} trains ${whole} of it; leave one of them out`
         })
       const own = values.map(([name, value]) =>
         key === "learningRate"

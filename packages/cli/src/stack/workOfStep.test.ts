@@ -17,6 +17,8 @@ test("a frozen weight is multiplied twice a token, a trained one three times", (
   assert.equal(totalOf(work(7)), 7 * 2 * (500 * 2 + 150 * 2) + attention(7, 3.5))
   assert.equal(totalOf(work(7, { trainsBase: true })), 7 * 2 * (500 * 3 + 150 * 3) + attention(7, 3.5))
   assert.equal(work(7, { trainableParameters: 11 }).adapter, 7 * 2 * 11 * 3)
+  const whole = { matrices: 2, head: true } // 150 numbers each
+  assert.equal(work(7, { trainableParameters: 311, whole }).adapter, 7 * 2 * (11 * 3 + 150))
 })
 test("a layer that is computed anew multiplies once more, but not by its last linear", () => {
   assert.equal(totalOf(work(7, { checkpointing: true })), 7 * 2 * (500 * 2 + 400 + 150 * 2) + attention(7, 4.5))

@@ -12,6 +12,8 @@ export interface WorkOptions {
   /** All layers are computed anew in backward, or so many. */
   readonly checkpointing: boolean | number
   readonly trainableParameters: number
+  /** Of embedding and head, how many an adapter run trains whole, and whether the head is among them. */
+  readonly whole?: { readonly matrices: number; readonly head: boolean }
 }
 /** Floating-point operations of one step. */
 export interface StepWork {
@@ -36,7 +38,7 @@ export const workOfStep = (
     slidingLayers
   }: Pick<LlamaConfig, "vocabularySize" | "hiddenSize" | "queryWidth" | "layers" | "window" | "slidingLayers">,
   micro: ReadonlyArray<MicroBatch>,
-  { trainsBase, checkpointing, trainableParameters }: WorkOptions
+  { trainsBase, checkpointing, trainableParameters, whole = { matrices: 0, head: false } }: WorkOptions
 ): StepWork => {
   const sizeOf = (linear: ModelDescription["linears"][number] | undefined): number =>
     linear === undefined ? 0 : linear.outFeatures * linear.inFeatures
@@ -46,7 +48,9 @@ export const workOfStep = (
   const inLayersAgain = again * (inLayers - layers * sizeOf(linears.at(-1)))
   const trained = trainsBase ? 1 : 0
   const perToken = 2 * (inLayers * (2 + trained) + inLayersAgain + head * (2 + trained))
-  const adapter = trainsBase ? 0 : 2 * trainableParameters * (3 + again)
+  // A lookup multiplies nothing; the head's own gradient is one product more.
+  const inAdapters = trainableParameters - whole.matrices * head
+  const adapter = trainsBase ? 0 : 2 * inAdapters * (3 + again) + (whole.head ? 2 * head : 0)
   const sliding = window === undefined ? 0 : (slidingLayers?.filter((slides) => slides).length ?? layers)
   let [weights, beside, attention] = [0, 0, 0]
   for (const { ids } of micro.flat()) {

@@ -49,6 +49,8 @@ export const merge = Effect.fnUntraced(function* (input: MergeInput) {
       const read = async (): Promise<Uint8Array> => {
         screen.live(`${++done} of ${names.length}  ${name}`)
         const one = merges.get(name)
+        const whole = adapter.values.get(name)
+        if (whole !== undefined) return narrow(whole, target)
         try {
           if (one !== undefined) return narrow(await mergeLinear(queue, adapter, one, tensor), target)
         } catch (cause) {
