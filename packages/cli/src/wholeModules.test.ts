@@ -6,6 +6,8 @@ import assert from "node:assert/strict"
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
+import { openSafetensors } from "@graft/safetensors"
+import { Effect } from "effect"
 import { backends, fixtures, graft, graftOk, temporaryFolder } from "./commandUnderTest.ts"
 import { distance, floatsOf, integersIn } from "./goldenSets.ts"
 
@@ -20,12 +22,14 @@ const logitsOf = async (set: string, ...flags: ReadonlyArray<string>): Promise<F
   await graftOk("logits", "--ids", ids, "--out", out, ...device, ...flags)
   return (await floatsOf(out)).get("logits")!
 }
+const readJson = (path: string): unknown => JSON.parse(readFileSync(path, "utf8"))
 const configOf = (adapter: string) =>
-  JSON.parse(readFileSync(join(adapter, "adapter_config.json"), "utf8")) as Readonly<Record<string, unknown>> // just written
+  readJson(join(adapter, "adapter_config.json")) as Readonly<Record<string, unknown>> // just written
 
 for (const [set, base, names] of [
   ["tiny-whole", "tiny-llama", "embed_tokens,lm_head"],
-  ["tiny-whole-tied", "tiny-bpe", "embed_tokens"]
+  ["tiny-whole-tied", "tiny-bpe", "embed_tokens"],
+  ["tiny-whole-tokens", "tiny-bpe", "embed_tokens"]
 ] as const) {
   const [adapter, model] = [join(fixtures, set), join(fixtures, base)]
   test(`${set}: PEFT's logits, before and after training, and merged`, TIMEOUT, async () => {
@@ -44,13 +48,31 @@ for (const [set, base, names] of [
     const tensors = await floatsOf(join(out, "adapter_model.safetensors"))
     assert.deepEqual(
       [...tensors.keys()].sort(),
-      [...(await floatsOf(join(adapter, "adapter_model.safetensors"))).keys()].sort()
+      // PEFT saves copies of what was resized, which it does not load.
+      [...(await floatsOf(join(adapter, "adapter_model.safetensors"))).keys()]
+        .filter((key) => !/(modules_to_save|original_module)\.weight$/.test(key))
+        .sort()
     )
     const { modules_to_save, ensure_weight_tying } = configOf(out)
     assert.deepEqual([modules_to_save, ensure_weight_tying], [names.split(","), base === "tiny-bpe"])
     const merged = join(folder, `${set}-merged`)
     await graftOk("merge", "--model", model, "--adapter", out, "--out", merged, "--dtype", "f32", ...device.slice(0, 2))
     assert.ok(distance(await logitsOf(set, "--model", merged), wanted) <= 1e-5)
+    if (set === "tiny-whole-tokens")
+      for (const made of [out, merged]) {
+        const { added_tokens } = readJson(join(made, "tokenizer.json")) as { readonly added_tokens: Array<object> } // PEFT's
+        assert.equal(added_tokens.length, 6, made)
+      }
+    const asBase = join(folder, `${set}-as-base`)
+    await graftOk("merge", "--model", model, "--adapter", out, "--out", asBase, ...device.slice(0, 2))
+    const kept = await Effect.runPromise(
+      Effect.scoped(
+        Effect.map(openSafetensors(join(asBase, "model.safetensors")), (f) =>
+          [...f.tensors.values()].map((t) => t.dtype)
+        )
+      )
+    )
+    assert.deepEqual(new Set(kept), new Set(["BF16"]))
   })
 }
 

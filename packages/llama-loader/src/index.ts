@@ -18,6 +18,7 @@ export { LlamaConfig, type Quantization, type RopeScaling } from "./config/Llama
 export { checkWeights, WeightsMismatch } from "./folder/checkWeights.ts"
 export { describe, parameterCount } from "./folder/describe.ts"
 export { type ExpectedTensor, expectedTensors } from "./folder/expectedTensors.ts"
+export { TOKENIZER_FILES, type TokenizerTexts, withTokenizer, withTokens } from "./folder/moreTokens.ts"
 export { type OpenError, type OpenedModel, openModel } from "./folder/openModel.ts"
 export { openShapes } from "./folder/openShapes.ts"
 export { ggufConfig } from "./gguf/ggufConfig.ts"

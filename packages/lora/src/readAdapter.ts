@@ -25,6 +25,8 @@ export interface AdapterFolder {
 }
 const decode = Schema.decodeUnknownEffect(AdapterConfigJson, { errors: "all" })
 const WHOLE = /^base_model\.model\.(.+\.weight)$/
+/** Copies that PEFT saves besides where the vocabulary was resized, and does not use when it loads. */
+const COPY = /^base_model\.model\.(?:model\.embed_tokens|lm_head)\.(?:modules_to_save|original_module)\.weight$/
 const KEY = /^base_model\.model\.(.+?)\.(lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?$/
 
 export const readAdapter = (folder: string): Effect.Effect<AdapterFolder, AdapterError> =>
@@ -48,6 +50,7 @@ export const readAdapter = (folder: string): Effect.Effect<AdapterFolder, Adapte
       Effect.gen(function* () {
         const file = yield* Effect.mapError(openSafetensors(weightsPath), (e) => fail(weightsPath, e.message))
         for (const key of file.names) {
+          if (COPY.test(key)) continue
           const found = KEY.exec(key)
           const whole = WHOLE.exec(key)?.[1] ?? ""
           const tensor = yield* Effect.try({

@@ -36,6 +36,14 @@ const adapterFlags = {
       described("modules of the model that are trained whole beside it and saved with it: embed_tokens, lm_head")
     )
   ),
+  addTokens: maybe(
+    Flag.String("add-tokens").pipe(
+      Flag.withMetavar("TOKENS"),
+      described(
+        "new tokens with commas, or a file with one a line; each gets a row of embedding and head, which are trained whole"
+      )
+    )
+  ),
   loraDropout: maybe(
     fraction("lora-dropout").pipe(described("dropout of the adapter's input in training (default 0)"))
   ),

@@ -1,7 +1,7 @@
 /** What a run trains: a fresh adapter, one to go on from, or all weights. */
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { type Adapter, type BadOptions, type BadStack, Dense, type ModelLoader, type SavedFile } from "@graft/core"
+import { Adapter, type BadOptions, type BadStack, Dense, type ModelLoader, type SavedFile } from "@graft/core"
 import { describeLlama, FullTraining, type OpenedModel } from "@graft/llama-loader"
 import {
   type AdapterError,
@@ -13,7 +13,7 @@ import {
   wholeTensors
 } from "@graft/lora"
 import { withMember } from "@graft/nf4-quant"
-import { Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { targetsOf } from "./targetsOf.ts"
@@ -29,27 +29,47 @@ export const adapterLayer = (
 ): Effect.Effect<AdapterLayer, InvalidInput | AdapterError> => {
   if (input.full) return fullLayer(input, model)
   if (input.adapter !== undefined) return startingLayer(input, model, input.adapter)
-  const { rank, alpha, target, exclude, modulesToSave, loraDropout, rslora, dora, seed } = input
-  return Effect.succeed(
-    Lora.layer({
-      rank: rank ?? defaults.rank,
-      alpha: alpha ?? defaults.alpha,
-      targets: targetsOf(target ?? defaults.targets),
-      ...(exclude === undefined ? {} : { exclude: targetsOf(exclude) }),
-      ...(modulesToSave === undefined ? {} : { modulesToSave: namesOf(modulesToSave) }),
-      dropout: loraDropout ?? 0,
-      rsLora: rslora,
-      dora,
-      seed
-    })
-  )
+  const { rank, alpha, target, exclude, loraDropout, rslora, dora, seed } = input
+  const modulesToSave = [
+    ...(input.modulesToSave === undefined ? [] : namesOf(input.modulesToSave)),
+    // A new row learns nothing in a frozen matrix.
+    ...(input.addTokens === undefined ? [] : ["embed_tokens", ...(model.config.tieWordEmbeddings ? [] : ["lm_head"])])
+  ]
+  const fresh = Lora.layer({
+    rank: rank ?? defaults.rank,
+    alpha: alpha ?? defaults.alpha,
+    targets: targetsOf(target ?? defaults.targets),
+    ...(exclude === undefined ? {} : { exclude: targetsOf(exclude) }),
+    ...(modulesToSave.length === 0 ? {} : { modulesToSave: [...new Set(modulesToSave)] }),
+    dropout: loraDropout ?? 0,
+    rsLora: rslora,
+    dora,
+    seed
+  })
+  return Effect.succeed(withFiles(fresh, model))
 }
 
 const namesOf = (names: string): ReadonlyArray<string> => names.split(",").map((name) => name.trim())
 
+/** The adapter's files and the tokenizer's, where that has more tokens than the model's own. */
+const withFiles = (layer: AdapterLayer, { tokenizerFiles }: OpenedModel): AdapterLayer =>
+  tokenizerFiles === undefined
+    ? layer
+    : Layer.effect(
+        Adapter,
+        Effect.map(
+          Effect.map(Layer.build(layer), (built) => Context.get(built, Adapter)),
+          ({ plan, ...rest }) => ({
+            ...rest,
+            plan: { ...plan, files: (values, model) => [...plan.files(values, model), ...tokenizerFiles] }
+          })
+        )
+      )
+
 const given = (input: TrainInput): ReadonlyArray<string> => [
   ...(["rank", "alpha", "target", "exclude"] as const).filter((name) => input[name] !== undefined).map((n) => `--${n}`),
   ...(input.modulesToSave === undefined ? [] : ["--modules-to-save"]),
+  ...(input.addTokens === undefined ? [] : ["--add-tokens"]),
   ...(input.loraDropout === undefined ? [] : ["--lora-dropout"]),
   ...(["rslora", "dora"] as const).filter((name) => input[name]).map((n) => `--${n}`),
   ...(input.adapter === undefined ? [] : ["--adapter"])
@@ -65,7 +85,12 @@ const startingLayer = (input: TrainInput, model: OpenedModel, folder: string) =>
       ? Effect.fail(
           new InvalidInput({ message: `${folder}: ${problems.join("; ")}. Leave it out to go on from this adapter` })
         )
-      : Effect.succeed(Lora.layerFrom(folder, input.loraDropout === undefined ? {} : { dropout: input.loraDropout }))
+      : Effect.succeed(
+          withFiles(
+            Lora.layerFrom(folder, input.loraDropout === undefined ? {} : { dropout: input.loraDropout }),
+            model
+          )
+        )
   })
 
 const contradictions = (

@@ -13,6 +13,7 @@ import type { TrainInput } from "../flags/trainFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { costOf } from "../rates/expectedTime.ts"
 import { adapterLayer } from "./adapterLayer.ts"
+import { withAddedTokens } from "./addedTokens.ts"
 import { backendLayer } from "./backendLayer.ts"
 import { blankRows } from "./blankRows.ts"
 import { cutRows, cutStep } from "./cutRows.ts"
@@ -29,13 +30,13 @@ import { type AverageStep, averageOf, workOfStep } from "./workOfStep.ts"
 
 /** `store`: where the run is kept; a plan has none. `profile` is told of what the device runs. */
 export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string, profile?: Profile) {
-  const model = yield* openNamed(input.model)
+  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
   return yield* stackOf(input, model, rowsOf(input, model), store, profile)
 })
 
 /** What a plan is made of: as a run, but that the weights need not be there, and rows may be known by their length. */
 export const preparePlan = Effect.fnUntraced(function* (input: PlanInput) {
-  const model = yield* openForPlan(input.model)
+  const model = yield* withAddedTokens(yield* openForPlan(input.model), input)
   const { tokens, batchSize, gradAccumulation } = input
   if (tokens === undefined && input.data.length === 0)
     return yield* new InvalidInput({ message: "--data is missing; or say with --tokens how long the rows are" })

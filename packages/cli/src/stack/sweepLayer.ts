@@ -59,6 +59,11 @@ export const sweepLayer = (input: TrainInput, model: OpenedModel) => {
         return yield* new InvalidInput({
           message: "--sweep trains adapters over one frozen base, and --full trains the base; leave one of them out"
         })
+      if (input.addTokens !== undefined)
+        return yield* new InvalidInput({
+          message:
+            "--sweep trains adapters over one frozen base, and --add-tokens trains its embedding; leave one of them out"
+        })
       const saved = input.adapter === undefined ? undefined : yield* readAdapter(input.adapter)
       const whole = input.modulesToSave ?? saved?.options.modulesToSave?.join(",") ?? ""
       if (whole !== "")

@@ -54,6 +54,8 @@ export const dataModelOf = (model: OpenedModel, chatTemplate: ChatTemplate | und
 
 /** Undefined where a template is of no source: then rows are tokenised in one thread. */
 const textAgain = (model: OpenedModel, chatTemplate: ChatTemplate | undefined): TextAgain | undefined => {
+  // A worker opens the model by its path, where added tokens are not.
+  if (model.tokenizerFiles !== undefined) return undefined
   const own = chatTemplate === model.chatTemplate
   if (!own && chatTemplate?.source === undefined) return undefined
   const file = import.meta.url.endsWith(".ts") ? "../textAgain.ts" : "./textAgain.js"

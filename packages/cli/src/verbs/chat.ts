@@ -7,6 +7,7 @@ import { Effect, Stream } from "effect"
 import type { ChatInput } from "../flags/generateFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { makeScreen } from "../show/Screen.ts"
+import { withAddedTokens } from "../stack/addedTokens.ts"
 import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
 import { makeDialogue, planDialogue } from "../stack/dialogue.ts"
 import { openNamed } from "../stack/openNamed.ts"
@@ -16,7 +17,7 @@ import { type ChatMessages, encodeChat, requireTemplate, requireTokenizer } from
 const LONGEST = 4096
 
 export const chat = Effect.fnUntraced(function* (input: ChatInput) {
-  const model = yield* openNamed(input.model)
+  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
   const tokenizer = yield* requireTokenizer(model)
   const template = yield* requireTemplate(model, input)
   yield* Effect.provide(

@@ -5,6 +5,7 @@ import type { EvalInput } from "../flags/evalFlags.ts"
 import { showData, showModel } from "../show/findings.ts"
 import { duration, whole } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
+import { withAddedTokens } from "../stack/addedTokens.ts"
 import { assemblyLayer } from "../stack/assembly.ts"
 import { openNamed } from "../stack/openNamed.ts"
 import { rowOptions } from "../stack/rowOptions.ts"
@@ -13,7 +14,7 @@ import { dataModelOf, templateOf } from "../stack/textOfModel.ts"
 
 export const evaluate = Effect.fnUntraced(function* (input: EvalInput) {
   const screen = makeScreen(input.json)
-  const model = yield* openNamed(input.model)
+  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
   showModel(screen, model)
   const data = yield* prepareData(
     {

@@ -7,12 +7,13 @@ import { InvalidInput } from "../problems.ts"
 import { rate } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { styled } from "../show/styled.ts"
+import { withAddedTokens } from "../stack/addedTokens.ts"
 import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
 import { openNamed } from "../stack/openNamed.ts"
 import { promptOf } from "../stack/promptOf.ts"
 
 export const generate = Effect.fnUntraced(function* (input: GenerateInput) {
-  const model = yield* openNamed(input.model)
+  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
   const prompt = yield* promptOf(input, model)
   const { maxPositions } = model.config
   if (prompt.length >= maxPositions) {

@@ -14,6 +14,7 @@ import type { LogitsInput } from "../flags/logitsFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { bytes, duration, whole } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
+import { withAddedTokens } from "../stack/addedTokens.ts"
 import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
 import { forwardPass, planForward, rowsAtOnce } from "../stack/forwardPass.ts"
 import { openNamed } from "../stack/openNamed.ts"
@@ -27,7 +28,7 @@ interface Ids {
 
 export const logits = Effect.fnUntraced(function* (input: LogitsInput) {
   yield* requireWritable(dirname(input.out))
-  const model = yield* openNamed(input.model)
+  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
   const ids = yield* readIds(input.ids, model.config.vocabularySize, model.config.maxPositions)
   yield* Effect.provide(write(input, ids), assemblyLayer(input, model))
 }, Effect.scoped)

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Backend, DeviceError, narrow, type SourceTensor, widen } from "@graft/core"
-import { describeLlama, expectedTensors, openModel } from "@graft/llama-loader"
+import { describeLlama, expectedTensors, type OpenedModel, openModel } from "@graft/llama-loader"
 import { chosenLinears, loraPlan, readAdapter } from "@graft/lora"
 import { type CheckpointSource, torchNames, withMember } from "@graft/nf4-quant"
 import { fileError, replaceFile, writeSafetensors } from "@graft/safetensors"
@@ -12,6 +12,7 @@ import type { MergeInput } from "../flags/mergeFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { bytes, duration } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
+import { withAddedTokens } from "../stack/addedTokens.ts"
 import { backendLayer } from "../stack/backendLayer.ts"
 import { checkpointSource } from "../stack/checkpointSource.ts"
 import { type Merge, mergeLinear, planMerges } from "../stack/mergeAdapter.ts"
@@ -20,7 +21,8 @@ import { requireWritable } from "../stack/requireWritable.ts"
 export const merge = Effect.fnUntraced(function* (input: MergeInput) {
   const { out } = input
   const screen = makeScreen(input.json)
-  const model = yield* openModel(input.model)
+  const base = yield* openModel(input.model)
+  const model = yield* withAddedTokens(base, input)
   const adapter = yield* readAdapter(input.adapter)
   const description = describeLlama(model.config, model.path)
   const problem = loraPlan(adapter.options, adapter.values).check(description, "dense")
@@ -45,7 +47,8 @@ export const merge = Effect.fnUntraced(function* (input: MergeInput) {
     const names = [...expectedTensors(model.config)].map(({ name }) => name)
     const tensors = names.map((name) => {
       const tensor = source.tensors.get(name)!
-      const target = input.dtype ?? tensor.dtype
+      // A matrix with new rows is f32; it goes back as the model's own is.
+      const target = input.dtype ?? base.tensors.get(name)?.dtype ?? tensor.dtype
       const read = async (): Promise<Uint8Array> => {
         screen.live(`${++done} of ${names.length}  ${name}`)
         const one = merges.get(name)
@@ -68,7 +71,7 @@ export const merge = Effect.fnUntraced(function* (input: MergeInput) {
     return tensors.reduce((sum, tensor) => sum + sizeOf(tensor), 0)
   })
   const size = yield* Effect.scoped(Effect.provide(write, backendLayer(input)))
-  yield* writeBeside(out, source, input.dtype)
+  yield* writeBeside(out, source, input.dtype, model)
   const seconds = (performance.now() - began) / 1000
   screen.live("")
   screen.say(`${out}: ${merges.size} linears merged, ${bytes(size)}, ${duration(seconds)}`)
@@ -84,13 +87,18 @@ const sizeOf = ({ shape, dtype }: Pick<SourceTensor, "shape" | "dtype">): number
 const writeBeside = Effect.fnUntraced(function* (
   out: string,
   { files, config }: CheckpointSource,
-  dtype: MergeInput["dtype"]
+  dtype: MergeInput["dtype"],
+  { tokenizerFiles = [], config: { vocabularySize } }: OpenedModel
 ) {
+  for (const { name, bytes: content } of tokenizerFiles)
+    yield* replaceFile(join(out, name), content instanceof Uint8Array ? [content] : content)
   for (const { name, path } of files) {
+    if (tokenizerFiles.some((file) => file.name === name)) continue
     const content = yield* Effect.tryPromise({ try: () => readFile(path), catch: (e) => fileError(path, "read", e) })
     yield* replaceFile(join(out, name), [content])
   }
   const keys = dtype === undefined ? [] : ["dtype", "torch_dtype"]
-  const text = keys.reduce((so, key) => withMember(so, key, JSON.stringify(torchNames[dtype ?? "f32"])), config)
+  const sized = tokenizerFiles.length === 0 ? config : withMember(config, "vocab_size", String(vocabularySize))
+  const text = keys.reduce((so, key) => withMember(so, key, JSON.stringify(torchNames[dtype ?? "f32"])), sized)
   yield* replaceFile(join(out, "config.json"), [new TextEncoder().encode(text)])
 })

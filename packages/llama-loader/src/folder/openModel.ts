@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync, statSync } from "node:fs"
 import { basename, join } from "node:path"
-import type { TensorFile } from "@graft/core"
+import type { SavedFile, TensorFile } from "@graft/core"
 import { GgufError, openGguf as openGgufFile } from "@graft/gguf"
 import { FileError, fileError, fromThrowing, openSafetensors, openSharded, SafetensorsError } from "@graft/safetensors"
 import { Effect, type Scope } from "effect"
@@ -35,6 +35,8 @@ export interface OpenedModel {
   readonly tensors: TensorFile
   /** Absent where the folder has none: such a model takes token ids. */
   readonly tokenizer: Tokenizer | undefined
+  /** Of a tokenizer with tokens that were added: a trained adapter needs them beside it. */
+  readonly tokenizerFiles?: ReadonlyArray<SavedFile>
   readonly chatTemplate: ChatTemplate | undefined
   /** Tokens after which a text is over: the config's and the tokenizer's. */
   readonly stopIds: ReadonlyArray<number>
