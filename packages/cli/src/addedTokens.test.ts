@@ -55,6 +55,9 @@ test("ids are transformers', before and after they are saved", TIMEOUT, async ()
   for (let row = 512; row < 515; row++)
     assert.ok(distance(saved.subarray(row * 64, (row + 1) * 64), mean) <= 1e-6, `row ${row} is the mean`)
   assert.ok(existsSync(join(fresh, "tokenizer_config.json")))
+  const copy = join(folder, "copy")
+  await graftOk("export", "--model", model, "--adapter", fresh, "--format", "peft", "--out", copy)
+  assert.deepEqual(readFileSync(join(copy, "tokenizer.json")), readFileSync(join(fresh, "tokenizer.json")))
   const said = await graftOk(
     "generate",
     "--model",

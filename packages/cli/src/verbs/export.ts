@@ -1,7 +1,9 @@
 /** `graft export`: a trained adapter in the format of another program. */
+import { existsSync } from "node:fs"
 import { mkdir, readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { writeGguf } from "@graft/gguf"
+import { TOKENIZER_FILES } from "@graft/llama-loader"
 import { readAdapter } from "@graft/lora"
 import { fileError, replaceFile } from "@graft/safetensors"
 import { Effect } from "effect"
@@ -31,7 +33,9 @@ export const exportAdapter = Effect.fnUntraced(function* ({ adapter, model: path
 
 const copyFolder = Effect.fnUntraced(function* (from: string, to: string) {
   yield* Effect.tryPromise({ try: () => mkdir(to, { recursive: true }), catch: (e) => fileError(to, "write", e) })
-  for (const name of ["adapter_config.json", "adapter_model.safetensors"]) {
+  // A tokenizer lies there if the adapter has tokens of its own, or if PEFT's trainer put it there.
+  const beside = TOKENIZER_FILES.filter((name) => existsSync(join(from, name)))
+  for (const name of ["adapter_config.json", "adapter_model.safetensors", ...beside]) {
     const path = join(from, name)
     const content = yield* Effect.tryPromise({ try: () => readFile(path), catch: (e) => fileError(path, "read", e) })
     yield* replaceFile(join(to, name), [content])
