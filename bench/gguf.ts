@@ -30,17 +30,18 @@ const onePeak = (threads: number): number => {
 /** Operations a second of one thread's processor time: the middle one of seven measurements. */
 const peakOf = (threads: number): number => Array.from({ length: 7 }, () => onePeak(threads)).sort((a, b) => a - b)[3]!
 
-const seconds = async (queue: CpuQueue, body: () => void): Promise<number> => {
+/** Of one `body`, run `times` times: the processor's clock is too coarse for one token. */
+const seconds = async (queue: CpuQueue, body: () => void, times: number): Promise<number> => {
   body()
   await queue.idle()
   let best = Number.POSITIVE_INFINITY
   for (let round = 0; round < ROUNDS; round++) {
     const before = used()
-    body()
+    for (let i = 0; i < times; i++) body()
     await queue.idle()
     best = Math.min(best, used() - before)
   }
-  return best
+  return best / times
 }
 
 console.log(`${info.model}, ${info.isa}, ${info.cores} cores; W [${out}, ${inner}]`)
@@ -69,7 +70,7 @@ for (const threads of info.cores > 1 ? [1, info.cores] : [1]) {
         ["y = xWᵀ", () => weight.apply(y, x)],
         ["dx = dyW", () => weight.applyTransposed(x, y)]
       ] as const) {
-        const time = await seconds(queue, body)
+        const time = await seconds(queue, body, tokens === 1 ? 64 : 1)
         const rate = (2 * tokens * out * inner) / time
         const what = `${format}, ${direction}, ${tokens} token${tokens === 1 ? "" : "s"}`
         const note = `${(time * 1e3).toFixed(2)} ms`
