@@ -3,39 +3,21 @@
 // `prefetch` hands a frame over: what it holds is written back if it changed, then the wanted page is read, or zeroed where
 // it was never written, whatever lies in the file. `bring` waits for that, or does it there and then. Between the two nobody
 // else touches the frame; a page always goes through the same frame, so no order among frames matters.
-// POSIX threads, not the C++ library's: kernel files define nothing that a linker may share (kernel.h).
 #pragma once
 
-#include <graft/kernel.h>
+#include <graft/stores.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <ctime>
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <unistd.h>
 
 namespace graft {
 namespace GRAFT_ISA {
 
-constexpr int64_t kNone = -1;
 constexpr int kMovers = 2;
 /** Before the pages (src/SpillFolder.ts). */
 constexpr int64_t kHeaderBytes = 4096;
-
-/** As long as a store holds it, this keeps its lock. */
-class Locked {
- public:
-  explicit GRAFT_INLINE Locked(pthread_mutex_t& mutex) : mutex_(mutex) { pthread_mutex_lock(&mutex_); }
-  GRAFT_INLINE ~Locked() { pthread_mutex_unlock(&mutex_); }
-  Locked(const Locked&) = delete;
-
- private:
-  pthread_mutex_t& mutex_;
-};
 
 struct Frame {
   unsigned char* memory;
@@ -46,11 +28,6 @@ struct Frame {
   bool moving = false;
   /** Came by a prefetch that nobody has asked for yet. */
   bool ahead = false;
-};
-
-/** What countPages hands out, in its order. */
-struct Counts {
-  double faults, hits, bytesIn, bytesOut, stallSeconds;
 };
 
 struct Store {
@@ -66,7 +43,7 @@ struct Store {
   int64_t* waiting;
   int64_t taken, given;
   bool stopping;
-  Counts counts;
+  Traffic traffic;
   /** The first error; nothing moves after it. */
   char error[256];
   int movers;
@@ -75,22 +52,6 @@ struct Store {
   pthread_cond_t wanted, moved;
 };
 
-GRAFT_INLINE double secondsNow() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
-}
-
-/** The whole of it, however many calls that takes; 0 or an errno. A file that ends too early is ENODATA. */
-static int readWhole(int file, unsigned char* to, int64_t bytes, int64_t position) {
-  while (bytes > 0) {
-    const ssize_t got = pread(file, to, static_cast<size_t>(bytes), position);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return got == 0 ? ENODATA : errno;
-    to += got, bytes -= got, position += got;
-  }
-  return 0;
-}
 static int writeWhole(int file, const unsigned char* from, int64_t bytes, int64_t position) {
   while (bytes > 0) {
     const ssize_t done = pwrite(file, from, static_cast<size_t>(bytes), position);
@@ -122,16 +83,16 @@ static void move(Store& store, Frame& frame, bool reads) {
     writing = failed != 0;
   }
   if (failed == 0) {
-    if (found) failed = readWhole(store.file, memory, store.pageBytes, kHeaderBytes + in * store.pageBytes);
+    if (found) failed = readWhole(store.file, memory, store.pageBytes, store.pageBytes, kHeaderBytes + in * store.pageBytes);
     else std::memset(memory, 0, bytes);
   }
   pthread_mutex_lock(&store.mutex);
   if (failed != 0) fail(store, writing ? "writing" : "reading", writing ? out : in, failed);
   if (out != kNone) {
     store.written[out] = true;
-    store.counts.bytesOut += double(store.pageBytes);
+    store.traffic.bytesOut += double(store.pageBytes);
   }
-  if (found) store.counts.bytesIn += double(store.pageBytes);
+  if (found) store.traffic.bytesIn += double(store.pageBytes);
   frame.page = in;
   frame.changed = false;
 }
@@ -171,8 +132,8 @@ static bool bringPage(Store& store, int64_t index, unsigned char* memory, int64_
     frame.ahead = true;
     move(store, frame, reads);
   }
-  if (waited) store.counts.stallSeconds += secondsNow() - since;
-  if (frame.ahead) (waited ? store.counts.faults : store.counts.hits) += 1;
+  if (waited) store.traffic.stallSeconds += secondsNow() - since;
+  if (frame.ahead) (waited ? store.traffic.faults : store.traffic.hits) += 1;
   frame.ahead = false;
   if (writes) frame.changed = true;
   return store.error[0] == 0;

@@ -1,7 +1,6 @@
 // graft-isa: scalar
 //
-// The commands of src/pageKernels.ts over stores with threads of their own (pageStore.h). A store belongs to the queue that
-// opened it, and goes when that queue closes: until then its threads may write to the queue's memory.
+// The commands of src/pageKernels.ts over stores with threads of their own (pageStore.h).
 #include <graft/plugin.h>
 
 #include "pageStore.h"
@@ -16,15 +15,7 @@ constexpr int64_t kPathBytes = 4096, kTokenBytes = 16;
 constexpr char kMagic[] = "graft spill 1\n";
 constexpr int64_t kTokenAt = sizeof kMagic - 1;
 
-pthread_mutex_t storesMutex = PTHREAD_MUTEX_INITIALIZER;
-Store* stores = nullptr;
-
-Store* storeOf(double id) {
-  const Locked lock(storesMutex);
-  Store* store = stores;
-  while (store != nullptr && store->id != id) store = store->behind;
-  return store;
-}
+StoreList<Store> stores;
 
 /** Room for all pages, now: 0 or an errno. */
 int reserve(int file, int64_t bytes) {
@@ -53,7 +44,7 @@ void open(const Call& call) {
   store->file = ::open(path, O_RDWR | O_CLOEXEC);
   if (store->file < 0) {
     std::snprintf(problem, sizeof problem, "the spill file %s cannot be opened: %s", path, std::strerror(errno));
-  } else if (readWhole(store->file, token, kTokenBytes, kTokenAt) != 0 || std::memcmp(token, place + kPathBytes, kTokenBytes) != 0) {
+  } else if (readWhole(store->file, token, kTokenBytes, kTokenBytes, kTokenAt) != 0 || std::memcmp(token, place + kPathBytes, kTokenBytes) != 0) {
     std::snprintf(problem, sizeof problem, "the spill file %s is not this run's: another run has put its own there", path);
   } else if (const int failed = reserve(store->file, pages * pageBytes)) {
     std::snprintf(problem, sizeof problem,
@@ -66,14 +57,12 @@ void open(const Call& call) {
     closeStore(store);
     return call.fault(problem);
   }
-  const Locked lock(storesMutex);
-  store->behind = stores;
-  stores = store;
+  stores.add(store);
 }
 
 /** frame u8 [pageBytes]; params store, frame, page, reads, writes. */
 void bring(const Call& call) {
-  Store* store = storeOf(call.params[0]);
+  Store* store = stores.find(call.params[0]);
   if (store == nullptr) return call.fault("internal: there is no such page store");
   const auto index = static_cast<int64_t>(call.params[1]), page = static_cast<int64_t>(call.params[2]);
   if (!bringPage(*store, index, call[0].as<unsigned char>(), page, call.params[3] != 0, call.params[4] != 0)) call.fault(store->error);
@@ -81,17 +70,11 @@ void bring(const Call& call) {
 
 /** The same operand; params store, frame, page. */
 void prefetch(const Call& call) {
-  if (Store* store = storeOf(call.params[0]))
+  if (Store* store = stores.find(call.params[0]))
     prefetchPage(*store, static_cast<int64_t>(call.params[1]), call[0].as<unsigned char>(), static_cast<int64_t>(call.params[2]));
 }
 
-/** counts f64 [5] as bytes; params store. */
-void counts(const Call& call) {
-  Store* store = storeOf(call.params[0]);
-  if (store == nullptr) return;
-  const Locked lock(store->mutex);
-  std::memcpy(call[0].data, &store->counts, sizeof store->counts);
-}
+void traffic(const Call& call) { stores.tellTraffic(call); }
 
 /** state u8 */
 void clear(const Call& call) {
@@ -103,30 +86,13 @@ void clear(const Call& call) {
   });
 }
 
-void closeStoresOf(const void* queue) {
-  for (;;) {
-    Store* found = nullptr;
-    {
-      const Locked lock(storesMutex);
-      for (Store** at = &stores; *at != nullptr; at = &(*at)->behind) {
-        if ((*at)->queue != queue) continue;
-        found = *at;
-        *at = found->behind;
-        break;
-      }
-    }
-    if (found == nullptr) return;
-    closeStore(found);
-  }
-}
-
 }  // namespace
 
 void register_pages(Registry& registry) {
   registry.add("paged-optim.open", {"store", "frames", "pages", "pageBytes"}, open);
   registry.add("paged-optim.bring", {"store", "frame", "page", "reads", "writes"}, bring);
   registry.add("paged-optim.prefetch", {"store", "frame", "page"}, prefetch);
-  registry.add("paged-optim.counts", {"store"}, counts);
+  registry.add("paged-optim.traffic", {"store"}, traffic);
   registry.add("paged-optim.clear", {}, clear);
 }
 
@@ -134,5 +100,6 @@ void register_pages(Registry& registry) {
 }  // namespace graft
 
 extern "C" __attribute__((visibility("default"))) void graft_queue_closed(const void* queue) {
-  graft::GRAFT_ISA::closeStoresOf(queue);
+  using namespace graft::GRAFT_ISA;
+  stores.closeOf(queue, closeStore);
 }

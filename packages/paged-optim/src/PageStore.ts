@@ -37,7 +37,7 @@ export const memoryBacking = (): Backing => {
   }
 }
 
-export const noTraffic: PageTraffic = { faults: 0, hits: 0, bytesIn: 0, bytesOut: 0, stallSeconds: 0 }
+const noTraffic: PageTraffic = { faults: 0, hits: 0, bytesIn: 0, bytesOut: 0, stallSeconds: 0 }
 
 interface Frame {
   page: number | undefined
@@ -47,12 +47,17 @@ export class PageStore {
   readonly #backing: Backing
   readonly #frames: ReadonlyArray<Frame>
   readonly #written = new Set<number>()
-  /** Since the store was opened. */
-  readonly counts: { -readonly [K in keyof PageTraffic]: PageTraffic[K] } = { ...noTraffic }
+  #traffic: { -readonly [K in keyof PageTraffic]: PageTraffic[K] } = { ...noTraffic }
 
   constructor(backing: Backing, frames: number) {
     this.#backing = backing
     this.#frames = Array.from({ length: frames }, () => ({ page: undefined, changed: false }))
+  }
+  /** What has moved since it was last asked. */
+  takeTraffic(): PageTraffic {
+    const moved = this.#traffic
+    this.#traffic = { ...noTraffic }
+    return moved
   }
   reserve(pages: number): void {
     this.#backing.reserve(pages)
@@ -70,16 +75,16 @@ export class PageStore {
       if (frame.page !== undefined && frame.changed) {
         this.#backing.write(frame.page, memory)
         this.#written.add(frame.page)
-        this.counts.bytesOut += memory.length
+        this.#traffic.bytesOut += memory.length
       }
       frame.page = undefined
       if (use.reads && this.#written.has(page)) {
         this.#backing.read(page, memory)
-        this.counts.bytesIn += memory.length
+        this.#traffic.bytesIn += memory.length
       } else memory.fill(0)
       Object.assign(frame, { page, changed: false })
-      this.counts.faults++
-      this.counts.stallSeconds += (performance.now() - since) / 1000
+      this.#traffic.faults++
+      this.#traffic.stallSeconds += (performance.now() - since) / 1000
     }
     if (use.writes) frame.changed = true
   }

@@ -5,18 +5,18 @@
 import { fileURLToPath } from "node:url"
 import { type PageTraffic, type Queue, Scope, type Tensor } from "@graft/core"
 import { type Frames, frameOf, visits } from "./frames.ts"
-import { fileBacking, noTraffic, PageStore } from "./PageStore.ts"
+import { fileBacking, PageStore } from "./PageStore.ts"
 import {
   addStore,
   bringPage,
   COUNTS,
   clearState,
-  countPages,
   openPages,
   PATH_BYTES,
   prefetchPage,
   removeStore,
-  TOKEN_BYTES
+  TOKEN_BYTES,
+  takePageTraffic
 } from "./pageKernels.ts"
 import type { SpillFile, SpillFolder } from "./SpillFolder.ts"
 import type { Page } from "./stateLayout.ts"
@@ -57,8 +57,8 @@ export const spilledPages = (
   const memory = Array.from({ length: frames.frames }, (_, i) =>
     scope.tensor([pageBytes], `optimiser state, frame ${i}`, "u8", "pages")
   )
-  const counts = scope.tensor([8 * COUNTS.length], "page counts", "u8", "optimizer")
-  queue.upload(counts, () => new Uint8Array(counts.bytes))
+  const traffic = scope.tensor([8 * COUNTS.length], "page traffic", "u8", "optimizer")
+  queue.upload(traffic, () => new Uint8Array(traffic.bytes))
   {
     using opening = new Scope(queue, "workspace")
     const place = opening.tensor([PATH_BYTES + TOKEN_BYTES], "spill file", "u8")
@@ -70,7 +70,6 @@ export const spilledPages = (
     })
     queue.enqueue(openPages, [place], { store, frames: frames.frames, pages, pageBytes })
   }
-  let told = noTraffic
   return {
     use: (page, how) => {
       const frame = frameOf(frames, page)
@@ -85,17 +84,8 @@ export const spilledPages = (
       }
     })),
     traffic: async () => {
-      queue.enqueue(countPages, [counts], { store })
-      const now = countsOf(await queue.readBytes(counts))
-      const since = told
-      told = now
-      return {
-        faults: now.faults - since.faults,
-        hits: now.hits - since.hits,
-        bytesIn: now.bytesIn - since.bytesIn,
-        bytesOut: now.bytesOut - since.bytesOut,
-        stallSeconds: now.stallSeconds - since.stallSeconds
-      }
+      queue.enqueue(takePageTraffic, [traffic], { store })
+      return trafficOf(await queue.readBytes(traffic))
     }
   }
 }
@@ -107,7 +97,7 @@ const placeOf = ({ path, token }: SpillFile): Uint8Array => {
   bytes.set(token, PATH_BYTES)
   return bytes
 }
-const countsOf = (bytes: Uint8Array): PageTraffic => {
+const trafficOf = (bytes: Uint8Array): PageTraffic => {
   const [faults, hits, bytesIn, bytesOut, stallSeconds] = new Float64Array(bytes.slice().buffer)
   return { faults: faults!, hits: hits!, bytesIn: bytesIn!, bytesOut: bytesOut!, stallSeconds: stallSeconds! }
 }

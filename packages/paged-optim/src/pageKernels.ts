@@ -62,19 +62,19 @@ export const prefetchPage: Kernel<{ readonly store: StoreId; readonly frame: num
   dtypes: ["u8"],
   reference: () => {}
 }
-/** Numbers that `countPages` writes. */
+/** Numbers that `takePageTraffic` writes. */
 export const COUNTS = ["faults", "hits", "bytesIn", "bytesOut", "stallSeconds"] as const
-/** counts f64 [5], as bytes. No output: the flight recorder compares runs, and times differ. */
-export const countPages: Kernel<{ readonly store: StoreId }> = {
-  name: "paged-optim.counts",
+/** traffic f64 [5], as bytes: since it was last taken. No output: the flight recorder compares runs, and times differ. */
+export const takePageTraffic: Kernel<{ readonly store: StoreId }> = {
+  name: "paged-optim.traffic",
   outputs: 0,
   fields: ["store"],
   dtypes: ["u8"],
-  check: ([counts]) => counts!.bytes !== 8 * COUNTS.length && `${counts!.bytes} bytes`,
+  check: ([traffic]) => traffic!.bytes !== 8 * COUNTS.length && `${traffic!.bytes} bytes`,
   reference: ([bytes], { store }) => {
-    const { counts } = storeOf(store)
+    const moved = storeOf(store).takeTraffic()
     new Uint8Array(bytes!.buffer, bytes!.byteOffset, bytes!.byteLength).set(
-      new Uint8Array(Float64Array.from(COUNTS, (name) => counts[name]).buffer)
+      new Uint8Array(Float64Array.from(COUNTS, (name) => moved[name]).buffer)
     )
   }
 }

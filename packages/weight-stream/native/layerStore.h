@@ -4,26 +4,19 @@
 // A layer is a list of segments of files; threads take pieces of them in turn, so that a disk sees several requests. Bytes
 // come past the page cache (O_DIRECT) where the file system has that: through a buffer, since neither the tensors of a file
 // nor their places in a frame lie at whole blocks. Elsewhere what was read is given back to the system at once.
-// POSIX threads, not the C++ library's: kernel files define nothing that a linker may share (kernel.h).
 #pragma once
 
-#include <graft/kernel.h>
+#include <graft/stores.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <ctime>
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 namespace graft {
 namespace GRAFT_ISA {
 
-constexpr int64_t kNone = -1;
 constexpr int kReaders = 2;
 /** What direct reads begin and end at. */
 constexpr int64_t kBlock = 4096;
@@ -31,17 +24,6 @@ constexpr int64_t kBlock = 4096;
 constexpr int64_t kPieceBytes = int64_t{4} << 20;
 constexpr int64_t kBufferBytes = kPieceBytes + 2 * kBlock;
 constexpr int64_t kPathBytes = 4096;
-
-/** As long as a store holds it, this keeps its lock. */
-class Locked {
- public:
-  explicit GRAFT_INLINE Locked(pthread_mutex_t& mutex) : mutex_(mutex) { pthread_mutex_lock(&mutex_); }
-  GRAFT_INLINE ~Locked() { pthread_mutex_unlock(&mutex_); }
-  Locked(const Locked&) = delete;
-
- private:
-  pthread_mutex_t& mutex_;
-};
 
 struct File {
   char path[kPathBytes];
@@ -64,11 +46,6 @@ struct Frame {
   bool ahead;
 };
 
-/** What countLayers hands out, in its order. */
-struct Counts {
-  double faults, hits, bytesIn, bytesOut, stallSeconds;
-};
-
 struct Store {
   Store* behind;
   double id;
@@ -84,7 +61,7 @@ struct Store {
   int64_t* waiting;
   int64_t taken, given;
   bool stopping;
-  Counts counts;
+  Traffic traffic;
   /** The first error; nothing moves after it. */
   char error[kPathBytes + 256];
   int readers;
@@ -95,22 +72,6 @@ struct Store {
   pthread_cond_t wanted, moved;
 };
 
-GRAFT_INLINE double secondsNow() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
-}
-
-/** At least `wanted` of `bytes`, however many calls that takes; 0 or an errno. A file that ends too early is ENODATA. */
-static int readWhole(int file, unsigned char* to, int64_t bytes, int64_t wanted, int64_t position) {
-  for (int64_t done = 0; done < wanted;) {
-    const ssize_t got = pread(file, to + done, static_cast<size_t>(bytes - done), position + done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return got == 0 ? ENODATA : errno;
-    done += got;
-  }
-  return 0;
-}
 static int readPiece(const File& file, unsigned char* buffer, unsigned char* to, int64_t offset, int64_t bytes) {
   if (file.direct >= 0) {
     const int64_t from = offset / kBlock * kBlock, wanted = offset + bytes - from;
@@ -184,7 +145,7 @@ static void readNext(Store& store, unsigned char* buffer) {
   }
   if (failed != 0)
     fail(store, file, frame.next, failed == ENODATA ? "it was cut while the run used it; prepare it again" : std::strerror(failed));
-  store.counts.bytesIn += double(bytes);
+  store.traffic.bytesIn += double(bytes);
   frame.piecesOut--;
   if (frame.segment != store.first[frame.next + 1] || frame.piecesOut > 0) return;
   for (int64_t i = store.first[frame.next]; i < frame.segment; i++) {
@@ -240,8 +201,8 @@ static bool bringLayer(Store& store, int64_t index, unsigned char* memory, int64
     fill(store, frame, memory, layer, true);
     settle();
   }
-  if (waits) store.counts.stallSeconds += secondsNow() - since;
-  if (frame.ahead) (waits ? store.counts.faults : store.counts.hits) += 1;
+  if (waits) store.traffic.stallSeconds += secondsNow() - since;
+  if (frame.ahead) (waits ? store.traffic.faults : store.traffic.hits) += 1;
   frame.ahead = false;
   return store.error[0] == 0;
 }

@@ -1,7 +1,6 @@
 // graft-isa: scalar
 //
-// The commands of src/streamKernels.ts over stores with threads of their own (layerStore.h). A store belongs to the queue that
-// opened it, and goes when that queue closes: until then its threads may write to the queue's memory.
+// The commands of src/streamKernels.ts over stores with threads of their own (layerStore.h).
 #include <graft/plugin.h>
 
 #include "layerStore.h"
@@ -11,15 +10,7 @@ namespace GRAFT_ISA {
 
 namespace {
 
-pthread_mutex_t storesMutex = PTHREAD_MUTEX_INITIALIZER;
-Store* stores = nullptr;
-
-Store* storeOf(double id) {
-  const Locked lock(storesMutex);
-  Store* store = stores;
-  while (store != nullptr && store->id != id) store = store->behind;
-  return store;
-}
+StoreList<Store> stores;
 
 /**
  * table u8: numbers i64, then paths of 4096 bytes. The numbers: the size of each file; the first segment of each layer, and
@@ -48,14 +39,12 @@ void open(const Call& call) {
     closeStore(store);
     return call.fault(problem);
   }
-  const Locked lock(storesMutex);
-  store->behind = stores;
-  stores = store;
+  stores.add(store);
 }
 
 /** frame u8; params store, frame, layer. */
 void bring(const Call& call) {
-  Store* store = storeOf(call.params[0]);
+  Store* store = stores.find(call.params[0]);
   if (store == nullptr) return call.fault("internal: there is no such stream of weights");
   if (!bringLayer(*store, static_cast<int64_t>(call.params[1]), call[0].as<unsigned char>(), static_cast<int64_t>(call.params[2])))
     call.fault(store->error);
@@ -63,34 +52,11 @@ void bring(const Call& call) {
 
 /** The same. */
 void prefetch(const Call& call) {
-  if (Store* store = storeOf(call.params[0]))
+  if (Store* store = stores.find(call.params[0]))
     prefetchLayer(*store, static_cast<int64_t>(call.params[1]), call[0].as<unsigned char>(), static_cast<int64_t>(call.params[2]));
 }
 
-/** counts f64 [5] as bytes; params store. */
-void counts(const Call& call) {
-  Store* store = storeOf(call.params[0]);
-  if (store == nullptr) return;
-  const Locked lock(store->mutex);
-  std::memcpy(call[0].data, &store->counts, sizeof store->counts);
-}
-
-void closeStoresOf(const void* queue) {
-  for (;;) {
-    Store* found = nullptr;
-    {
-      const Locked lock(storesMutex);
-      for (Store** at = &stores; *at != nullptr; at = &(*at)->behind) {
-        if ((*at)->queue != queue) continue;
-        found = *at;
-        *at = found->behind;
-        break;
-      }
-    }
-    if (found == nullptr) return;
-    closeStore(found);
-  }
-}
+void traffic(const Call& call) { stores.tellTraffic(call); }
 
 }  // namespace
 
@@ -98,12 +64,13 @@ void register_stream(Registry& registry) {
   registry.add("weight-stream.open", {"store", "files", "layers", "segments", "frames"}, open);
   registry.add("weight-stream.bring", {"store", "frame", "layer"}, bring);
   registry.add("weight-stream.prefetch", {"store", "frame", "layer"}, prefetch);
-  registry.add("weight-stream.counts", {"store"}, counts);
+  registry.add("weight-stream.traffic", {"store"}, traffic);
 }
 
 }  // namespace GRAFT_ISA
 }  // namespace graft
 
 extern "C" __attribute__((visibility("default"))) void graft_queue_closed(const void* queue) {
-  graft::GRAFT_ISA::closeStoresOf(queue);
+  using namespace graft::GRAFT_ISA;
+  stores.closeOf(queue, closeStore);
 }

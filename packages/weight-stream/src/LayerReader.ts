@@ -17,6 +17,8 @@ export interface Segment {
   readonly to: number
 }
 
+const noTraffic: PageTraffic = { faults: 0, hits: 0, bytesIn: 0, bytesOut: 0, stallSeconds: 0 }
+
 interface OpenFile extends FileOnDisk {
   readonly descriptor: number
   readonly changed: number
@@ -25,14 +27,7 @@ export class LayerReader {
   readonly #files: ReadonlyArray<OpenFile>
   readonly #layers: ReadonlyArray<ReadonlyArray<Segment>>
   readonly #held = new Map<number, number>()
-  /** Since the reader was opened. */
-  readonly counts: { -readonly [K in keyof PageTraffic]: PageTraffic[K] } = {
-    faults: 0,
-    hits: 0,
-    bytesIn: 0,
-    bytesOut: 0,
-    stallSeconds: 0
-  }
+  #traffic: { -readonly [K in keyof PageTraffic]: PageTraffic[K] } = { ...noTraffic }
 
   constructor(files: ReadonlyArray<FileOnDisk>, layers: ReadonlyArray<ReadonlyArray<Segment>>) {
     this.#layers = layers
@@ -47,7 +42,7 @@ export class LayerReader {
   /** Afterwards frame `frame`, whose memory is `memory`, holds `layer`. */
   bring(frame: number, memory: Uint8Array, layer: number): void {
     if (this.#held.get(frame) === layer) {
-      this.counts.hits++
+      this.#traffic.hits++
       return
     }
     const since = performance.now()
@@ -60,15 +55,21 @@ export class LayerReader {
         if (got === 0) throw failed(layer, from, "cut")
         done += got
       }
-      this.counts.bytesIn += bytes
+      this.#traffic.bytesIn += bytes
     }
     for (const file of files) {
       const { size, mtimeMs } = fstatSync(file.descriptor)
       if (size !== file.size || mtimeMs !== file.changed) throw failed(layer, file, "changed")
     }
     this.#held.set(frame, layer)
-    this.counts.faults++
-    this.counts.stallSeconds += (performance.now() - since) / 1000
+    this.#traffic.faults++
+    this.#traffic.stallSeconds += (performance.now() - since) / 1000
+  }
+  /** What has moved since it was last asked. */
+  takeTraffic(): PageTraffic {
+    const moved = this.#traffic
+    this.#traffic = { ...noTraffic }
+    return moved
   }
   close(): void {
     for (const { descriptor } of this.#files) closeSync(descriptor)

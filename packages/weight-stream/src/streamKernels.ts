@@ -111,21 +111,21 @@ export const prefetchLayer: Kernel<Visit> = {
 }
 
 const COUNTS = ["faults", "hits", "bytesIn", "bytesOut", "stallSeconds"] as const
-export const COUNT_BYTES = 8 * COUNTS.length
-/** counts u8: the numbers of PageTraffic since the stream was opened, f64 each */
-export const countLayers: Kernel<{ readonly store: StoreId }> = {
-  name: "weight-stream.counts",
-  outputs: 1,
+export const TRAFFIC_BYTES = 8 * COUNTS.length
+/** traffic f64 [5], as bytes: since it was last taken. No output: the flight recorder compares runs, and times differ. */
+export const takeTraffic: Kernel<{ readonly store: StoreId }> = {
+  name: "weight-stream.traffic",
+  outputs: 0,
   fields: ["store"],
   dtypes: ["u8"],
-  check: ([counts]) => counts!.bytes !== COUNT_BYTES && `${counts!.bytes} bytes`,
-  reference: ([counts], { store }) => {
-    const told = readerOf(store).counts
-    const bytes = new Uint8Array(Float64Array.from(COUNTS, (name) => told[name]).buffer)
-    for (const [i, byte] of bytes.entries()) counts![i] = byte
+  check: ([traffic]) => traffic!.bytes !== TRAFFIC_BYTES && `${traffic!.bytes} bytes`,
+  reference: ([traffic], { store }) => {
+    const moved = readerOf(store).takeTraffic()
+    const bytes = new Uint8Array(Float64Array.from(COUNTS, (name) => moved[name]).buffer)
+    for (const [i, byte] of bytes.entries()) traffic![i] = byte
   }
 }
-export const countsOf = (bytes: Uint8Array): PageTraffic => {
+export const trafficOf = (bytes: Uint8Array): PageTraffic => {
   const [faults = 0, hits = 0, bytesIn = 0, bytesOut = 0, stallSeconds = 0] = new Float64Array(bytes.slice().buffer)
   return { faults, hits, bytesIn, bytesOut, stallSeconds }
 }

@@ -7,7 +7,6 @@ import {
   alwaysResident,
   type Cell,
   type Model,
-  type PageTraffic,
   type Queue,
   RESIDENCY,
   type Residency,
@@ -19,14 +18,14 @@ import { FEWEST_FRAMES, type LayerFrames, layerFrames } from "./layerFrames.ts"
 import { StreamedWeight } from "./streamedWeight.ts"
 import {
   bringLayer,
-  COUNT_BYTES,
-  countLayers,
-  countsOf,
   encodeTable,
   library,
   openStream,
   prefetchLayer,
-  tableBytes
+  TRAFFIC_BYTES,
+  tableBytes,
+  takeTraffic,
+  trafficOf
 } from "./streamKernels.ts"
 import { WeightStreamError } from "./WeightStreamError.ts"
 
@@ -112,7 +111,8 @@ export const streamModel = (
         const streamed = new StreamedWeight(weight, (body) => hold(layer, body))
         model.linears.replace(path, (below) => ({ path, weight: streamed, forward: below.forward }))
       }
-  const counts = scope.tensor([COUNT_BYTES], "stream counts", "u8", "streamed")
+  const traffic = scope.tensor([TRAFFIC_BYTES], "stream traffic", "u8", "streamed")
+  queue.upload(traffic, () => new Uint8Array(TRAFFIC_BYTES))
   return {
     description: model.description,
     linears: model.linears,
@@ -127,7 +127,10 @@ export const streamModel = (
       const { residency = alwaysResident } = options
       return model.forward(g, batch, { ...options, residency: residency === alwaysResident ? stream : residency })
     },
-    traffic: trafficOf(queue, store, counts)
+    traffic: async () => {
+      queue.enqueue(takeTraffic, [traffic], { store })
+      return trafficOf(await queue.readBytes(traffic))
+    }
   }
 }
 
@@ -235,21 +238,4 @@ const residencyOf = (
     }
   }
   return { stream, hold }
-}
-
-const trafficOf = (queue: Queue, store: number, counts: Tensor): (() => Promise<PageTraffic>) => {
-  let told: PageTraffic = { faults: 0, hits: 0, bytesIn: 0, bytesOut: 0, stallSeconds: 0 }
-  return async () => {
-    queue.enqueue(countLayers, [counts], { store })
-    const now = countsOf(await queue.readBytes(counts))
-    const since = told
-    told = now
-    return {
-      faults: now.faults - since.faults,
-      hits: now.hits - since.hits,
-      bytesIn: now.bytesIn - since.bytesIn,
-      bytesOut: now.bytesOut - since.bytesOut,
-      stallSeconds: now.stallSeconds - since.stallSeconds
-    }
-  }
 }

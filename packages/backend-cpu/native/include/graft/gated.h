@@ -1,0 +1,63 @@
+// A gated unit and its gradients, element by element, for an activation a(x) = x · σ(v(x)): swiglu.cc and geglu.cc say which.
+//
+//   y = gate · s · up,  s = σ(v(gate))                   all operands of one size
+//   dGate = dy · up · s · (1 + gate · (1 − s) · v′(gate))
+//   dUp = dy · gate · s
+//
+// The outputs may be any of the inputs: a block is read before it is written. An Activation has `share(x)` = s, and
+// `bend(x, t)` = t · v′(x).
+#pragma once
+
+#include <graft/block.h>
+
+namespace graft {
+namespace GRAFT_ISA {
+
+template <class Activation>
+static void gated(const Call& call) {
+  const Operand &y = call[0], &gate = call[1], &up = call[2];
+  eachBlock(call.pool, y.size(), [&](int64_t from, int64_t count) {
+    Buffer yBuffer, gateBuffer, upBuffer;
+    float* to = target(y, from, count, yBuffer, false);
+    const float *g = read(gate, from, count, gateBuffer), *u = read(up, from, count, upBuffer);
+    map(to, count, [](F32 x, F32 v) { return x * Activation::share(x) * v; }, g, u);
+    write(y, from, count, to);
+  });
+}
+
+/** Both gradients of one vector of elements, so that the share is computed once. */
+template <class Activation>
+GRAFT_INLINE void gatedGradients(F32 d, F32 gate, F32 up, F32& dGate, F32& dUp) {
+  const F32 s = Activation::share(gate);
+  dUp = d * gate * s;
+  dGate = d * up * s * (1.0f + Activation::bend(gate, gate * (1.0f - s)));
+}
+
+template <class Activation>
+static void gatedBackward(const Call& call) {
+  const Operand &dGate = call[0], &dUp = call[1], &dy = call[2], &gate = call[3], &up = call[4];
+  eachBlock(call.pool, dy.size(), [&](int64_t from, int64_t count) {
+    Buffer dGateBuffer, dUpBuffer, dyBuffer, gateBuffer, upBuffer;
+    float* toGate = target(dGate, from, count, dGateBuffer, false);
+    float* toUp = target(dUp, from, count, dUpBuffer, false);
+    const float *d = read(dy, from, count, dyBuffer), *g = read(gate, from, count, gateBuffer);
+    const float* u = read(up, from, count, upBuffer);
+    F32 forGate, forUp;
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      gatedGradients<Activation>(load(d + i), load(g + i), load(u + i), forGate, forUp);
+      store(toGate + i, forGate);
+      store(toUp + i, forUp);
+    }
+    if (const int64_t rest = count - i; rest > 0) {
+      gatedGradients<Activation>(loadPart(d + i, rest), loadPart(g + i, rest), loadPart(u + i, rest), forGate, forUp);
+      storePart(toGate + i, forGate, rest);
+      storePart(toUp + i, forUp, rest);
+    }
+    write(dGate, from, count, toGate);
+    write(dUp, from, count, toUp);
+  });
+}
+
+}  // namespace GRAFT_ISA
+}  // namespace graft
