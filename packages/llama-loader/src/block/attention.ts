@@ -1,7 +1,7 @@
 /** Grouped-query attention (arXiv:2305.13245): projections by themselves or in one matrix, heads normed or not. */
 import { loraQkv, type Tensor } from "@graft/core"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
-import { sliceColumns } from "../ops/sliceColumns.ts"
+import { splitColumns } from "../ops/splitColumns.ts"
 import type { Layer, LinearShape, Part } from "./Layer.ts"
 
 const output = ({ hiddenSize, queryWidth }: LlamaConfig, bias: boolean): LinearShape => ({
@@ -80,13 +80,8 @@ export const fusedAttention: Part = {
   forward: (layer, x) => {
     const { g, linear, config } = layer
     const { queryWidth, keyValueWidth } = config
-    const all = linear("self_attn.qkv_proj", x)
-    const part = (start: number, width: number) => sliceColumns(g, all, start, width)
-    return attended(
-      layer,
-      part(0, queryWidth),
-      part(queryWidth, keyValueWidth),
-      part(queryWidth + keyValueWidth, keyValueWidth)
-    )
+    const widths = [queryWidth, keyValueWidth, keyValueWidth] as const
+    const [q, k, v] = splitColumns(g, linear("self_attn.qkv_proj", x), widths)
+    return attended(layer, q, k!, v!) // as many as widths
   }
 }

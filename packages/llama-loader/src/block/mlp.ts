@@ -1,7 +1,7 @@
 /** Gated feed-forward networks (arXiv:2002.05202): gate and up by themselves or in one matrix. */
 import { type GatedUnit, type Graph, loraMlp, type Tensor } from "@graft/core"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
-import { sliceColumns } from "../ops/sliceColumns.ts"
+import { splitColumns } from "../ops/splitColumns.ts"
 import type { LinearShape, Part } from "./Layer.ts"
 
 /** activation(gate) · up, as `swiglu` is. */
@@ -46,7 +46,7 @@ export const fusedGatedMlp = (gate: Gate): Part => ({
   ],
   norms: () => [],
   forward: ({ g, linear, config: { intermediateSize: width } }, x) => {
-    const both = linear("mlp.gate_up_proj", x)
-    return linear("mlp.down_proj", gate(g, sliceColumns(g, both, 0, width), sliceColumns(g, both, width, width)))
+    const [of, up] = splitColumns(g, linear("mlp.gate_up_proj", x), [width, width])
+    return linear("mlp.down_proj", gate(g, of, up!)) // as many as widths
   }
 })

@@ -3,7 +3,7 @@ import { type BackendUnderTest, testOp } from "@graft/testing"
 import { addBias } from "./addBias.ts"
 import { scaled } from "./scaled.ts"
 import { shiftedGain } from "./shiftedGain.ts"
-import { sliceColumns } from "./sliceColumns.ts"
+import { splitColumns } from "./splitColumns.ts"
 
 const reference: BackendUnderTest = { limits: oneArena("reference"), open: (bytes) => new ReferenceQueue(bytes) }
 const x = { name: "x", shape: [5, 12] }
@@ -27,20 +27,24 @@ const cases = [
         addBias(g, addBias(g, t!, b!), b!)
   },
   {
-    name: "sliceColumns",
+    name: "splitColumns of which one part counts",
     inputs: [x],
     prepare:
       () =>
       (g, [t]) =>
-        sliceColumns(g, t!, 3, 7)
+        splitColumns(g, t!, [3, 7, 2])[1]!
   },
   {
-    name: "sliceColumns of columns that others take too",
+    name: "splitColumns of which all parts count, twice",
     inputs: [x],
     prepare:
       () =>
-      (g, [t]) =>
-        addRows(g, sliceColumns(g, t!, 0, 6), sliceColumns(g, t!, 4, 6), 0, 1)
+      (g, [t]) => {
+        const [a, b, c] = splitColumns(g, t!, [4, 4, 4])
+        const [d, e] = splitColumns(g, t!, [8, 4])
+        const [f] = splitColumns(g, d, [4, 4])
+        return [b!, c!, e!, f].reduce((sum, part, i) => addRows(g, sum, part, 0, i - 1.5), a)
+      }
   },
   {
     name: "scaled",
