@@ -6,29 +6,13 @@ import { Cpu } from "@graft/backend-cpu"
 import { AdamW, Adapter, Backend, Kernels, loadAtOnce, ModelLoader, Optimizer } from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
 import { FusedKernels } from "@graft/fused-kernels"
-import { decodeHuggingFace, LlamaLoader, type OpenedModel, openModel } from "@graft/llama-loader"
+import { LlamaLoader, openModel } from "@graft/llama-loader"
 import { Lora } from "@graft/lora"
 import { Nf4 } from "@graft/nf4-quant"
 import { blankDocument, makeSessions, planOf, type Recipe, stepTogether } from "@graft/trainer"
 import { Context, Effect, Layer } from "effect"
-import { knownShapes } from "../packages/cli/src/synth/knownShapes.ts"
-import { syntheticTensors } from "../packages/cli/src/synth/syntheticTensors.ts"
+import { layerOf7B } from "../packages/cli/src/stack/measureLayer.ts"
 
-const layerOf7B = (): OpenedModel => {
-  const shapes = { ...knownShapes["llama-2-7b"], num_hidden_layers: 1, vocab_size: 256 }
-  const config = decodeHuggingFace("a layer of Llama-2-7b", shapes)
-  return {
-    path: "a layer of Llama-2-7b",
-    config,
-    tensors: syntheticTensors(config, "bf16", 0),
-    tokenizer: undefined,
-    chatTemplate: undefined,
-    stopIds: [],
-    description: "a layer of Llama-2-7b's shapes, random weights",
-    fingerprint: "a layer",
-    notes: []
-  }
-}
 const RANKS = [8, 16, 32]
 const STEPS = 3
 

@@ -15,7 +15,7 @@ const memoryOf = ({ checkpointing, parts, optimizer, optimizerMemory }: Way): nu
   return 1000 * MB + Math.min(state, optimizerMemory ?? state) + rows * (100 + 50 * (layers - n) + 2 * n) * MB
 }
 const costOf = (way: Way): number =>
-  1e12 * (1 + (0.4 * Number(way.checkpointing)) / layers + 0.01 * way.parts) + pagingCost(STATE, way)
+  1e12 * (1 + (0.4 * Number(way.checkpointing)) / layers + 0.01 * way.parts) + pagingCost(STATE, "adamw", way)
 const fitting = (budget: number, more: Partial<Fitting<never, never>> = {}): Fitting<never, never> => ({
   ...{ budget, layers, rows: 4, optimizer: "adamw", optimizerMemory: undefined, stateBytes: STATE },
   memoryOf: (way) => Effect.sync(() => memoryOf(way)),

@@ -73,10 +73,17 @@ const optimizersOf = <E, R>({ optimizer, optimizerMemory, stateBytes }: Fitting<
   }
 }
 
-export const pagingCost = (stateBytes: number, { optimizer, optimizerMemory }: Chain): number =>
+const bitsOf = (optimizer: string): number => optimizerNamed(optimizer)?.bits ?? 32
+
+/** `stateBytes` are those of the optimiser `asked`; another of the family has the same states in other bits. */
+export const pagingCost = (
+  stateBytes: number,
+  asked: string,
+  { optimizer, optimizerMemory }: Pick<Chain, "optimizer" | "optimizerMemory">
+): number =>
   optimizerMemory === undefined
     ? 0
-    : 2 * OPERATIONS_PER_BYTE * Math.max(0, stateBytes / (optimizer.includes("8bit") ? 4 : 1) - optimizerMemory)
+    : 2 * OPERATIONS_PER_BYTE * Math.max(0, (stateBytes * bitsOf(optimizer)) / bitsOf(asked) - optimizerMemory)
 
 export const fitToMemory = Effect.fnUntraced(function* <E, R>(fitting: Fitting<E, R>) {
   const { budget, layers, rows, costOf } = fitting

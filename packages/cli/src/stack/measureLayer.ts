@@ -39,7 +39,8 @@ export interface LayerRate {
   readonly numbers: ReadonlyArray<number>
 }
 
-const oneLayer = (): OpenedModel => {
+/** A layer of Llama-2-7b's shapes with random weights. */
+export const layerOf7B = (): OpenedModel => {
   const shapes = { ...knownShapes["llama-2-7b"], num_hidden_layers: 1, vocab_size: 256 }
   const config = decodeHuggingFace("a layer of Llama-2-7b", shapes)
   return {
@@ -61,7 +62,7 @@ export const measureLayer = Effect.fnUntraced(function* (bench: LayerBench) {
   const device = Cpu.layer({ threads, isa }, profile)
   const storage = weights === "dense bf16" ? Dense.layerOf("bf16") : Layer.provide(Nf4.layer, DoubleQuant.layer)
   const stack = Layer.mergeAll(AdamW.layer(), Lora.layer({ rank: 16, alpha: 16, targets: "all-linear" })).pipe(
-    Layer.provideMerge(LlamaLoader.layerOf(oneLayer())),
+    Layer.provideMerge(LlamaLoader.layerOf(layerOf7B())),
     Layer.provide(storage),
     Layer.provideMerge(fused ? FusedKernels.layer.pipe(Layer.provideMerge(device)) : device)
   )

@@ -177,7 +177,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
             memoryOf: (way) => Effect.map(planAs(way), (plan) => plan.memory.peakBytes),
             costOf: (way) => {
               const { work, microBatches } = stepAs(way, trainableParameters)
-              return costOf(work, microBatches) + pagingCost(stateBytes, way)
+              return costOf(work, microBatches) + pagingCost(stateBytes, input.optimizer, way)
             }
           })
         })
