@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { describe, test } from "node:test"
+import { beside, testBeside } from "@graft/testing"
 import { bare, run, tokenizer, write } from "./preparing.ts"
 
 describe("rows of every kind", () => {
@@ -43,8 +44,9 @@ describe("rows of every kind", () => {
       assert.deepEqual([report.rows, report.tokens], [5, 3 + 5 + 12 + 3 + 6])
     })
   })
-  test("the golden curve's rows as JSONL, in order, for a model without a tokenizer", async () => {
-    const bytes = readFileSync(new URL("../../../../shared/golden/curve/batches.safetensors", import.meta.url))
+  const curve = "golden/curve/batches.safetensors"
+  testBeside(curve)("the golden curve's rows as JSONL, in order, for a model without a tokenizer", async () => {
+    const bytes = readFileSync(beside(curve))
     const headerBytes = Number(bytes.readBigUInt64LE(0))
     const values = Array.from({ length: 20 * 4 * 32 }, (_, i) => Number(bytes.readBigInt64LE(8 + headerBytes + 8 * i)))
     const rows = Array.from({ length: 80 }, (_, r) => ({ input_ids: values.slice(32 * r, 32 * (r + 1)) }))

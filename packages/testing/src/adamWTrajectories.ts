@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { adamW, widen } from "@graft/core"
 import { memorySource, parseSafetensors } from "@graft/safetensors"
+import { beside, isBeside } from "./testBeside.ts"
 import type { Trajectory } from "./testOptimizer.ts"
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
@@ -57,9 +58,11 @@ const fixtures = (): ReadonlyArray<Trajectory> => {
     }
   })
 }
-const golden = (): Trajectory => {
-  const tensor = read(at("../../../../shared/golden/optimizers.safetensors"))
-  return {
+const GOLDEN = "golden/optimizers.safetensors"
+const golden = (): ReadonlyArray<Trajectory> => {
+  if (!isBeside(GOLDEN)) return []
+  const tensor = read(beside(GOLDEN))
+  const trajectory: Trajectory = {
     name: "golden torch.AdamW",
     make: make({ lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 }),
     start: tensor("p0"),
@@ -71,5 +74,6 @@ const golden = (): Trajectory => {
       state: { exp_avg: tensor(`torch.AdamW.${i}.exp_avg`), exp_avg_sq: tensor(`torch.AdamW.${i}.exp_avg_sq`) }
     }))
   }
+  return [trajectory]
 }
-export const adamWTrajectories = (): ReadonlyArray<Trajectory> => [...fixtures(), golden()]
+export const adamWTrajectories = (): ReadonlyArray<Trajectory> => [...fixtures(), ...golden()]

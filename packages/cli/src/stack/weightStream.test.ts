@@ -6,22 +6,21 @@ import assert from "node:assert/strict"
 import { appendFileSync, cpSync, existsSync, mkdtempSync, rmSync, truncateSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import test, { after } from "node:test"
-import { fileURLToPath } from "node:url"
+import { after } from "node:test"
 import { CpuQueue, cpuLimits, loadNative, nativePath } from "@graft/backend-cpu"
 import { Adapter, Dense, type DeviceFault, loadAtOnce, MetaQueue, ModelLoader, ReferenceQueue } from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
 import { LlamaLoader, makeDecoder, openModel } from "@graft/llama-loader"
 import { Lora } from "@graft/lora"
 import { Nf4 } from "@graft/nf4-quant"
-import { runRecipe, runSteps, toyDocument, toyLora, toyMicro, toyRecipe } from "@graft/testing"
+import { beside, runRecipe, runSteps, testBeside, toyDocument, toyLora, toyMicro, toyRecipe } from "@graft/testing"
 import { makeSession, planOf, type Recipe } from "@graft/trainer"
 import { WeightStream, WeightStreamError } from "@graft/weight-stream"
 import { Context, Effect, Exit, Layer, Scope } from "effect"
 
-const shared = fileURLToPath(new URL("../../../../../shared/golden/", import.meta.url))
-const quantized = join(shared, "tiny-llama-nf4")
-const dense = join(shared, "tiny-llama")
+const [QUANTIZED, DENSE] = ["golden/tiny-llama-nf4", "golden/tiny-llama"] as const
+const [quantized, dense] = [beside(QUANTIZED), beside(DENSE)]
+const test = testBeside(QUANTIZED, DENSE)
 const folder = mkdtempSync(join(tmpdir(), "graft-stream-"))
 const scope = Effect.runSync(Scope.make())
 after(async () => {
@@ -220,4 +219,20 @@ test("the program of a run does not say what streams", async () => {
   const resident = planOf(limits, recipeOf(await loadOf(quantized)), toyMicro)
   const streamed = planOf(limits, recipeOf(await loadOf(quantized, await budgetOf(quantized, 2))), toyMicro)
   assert.deepEqual(streamed.program, resident.program)
+})
+test("what a recorded run keeps of its steps does not tell how long layers took", { timeout: 60_000 }, async () => {
+  const records = []
+  for (const delay of [0, 20]) {
+    const queue = new ReferenceQueue([64 * 2 ** 20], { record: true })
+    const recipe = recipeOf(await loadOf(quantized, await budgetOf(quantized, 2)))
+    const session = loadAtOnce(makeSession(queue, recipe))
+    await runSteps(queue, session, 1)
+    await new Promise((resolve) => setTimeout(resolve, delay))
+    assert.ok((await session.model.traffic!()).bytesIn > 0)
+    assert.equal((await session.model.traffic!()).bytesIn, 0, "since it was last asked")
+    records.push(queue.flight)
+    session[Symbol.dispose]()
+    await queue.close()
+  }
+  assert.deepEqual(records[1], records[0])
 })

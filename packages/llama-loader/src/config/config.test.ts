@@ -11,7 +11,7 @@ import { inverseFrequencies } from "./inverseFrequencies.ts"
 
 const json = (path: string): Record<string, unknown> =>
   JSON.parse(readFileSync(fileURLToPath(new URL(path, import.meta.url)), "utf8")) as Record<string, unknown> // an object: the fixtures are
-const golden = json("../../../../../shared/golden/tiny-llama/config.json")
+const golden = json("../../fixtures/configs/transformers5.json")
 const llama3 = json("../../../testing/fixtures/tiny-llama3/config.json")
 
 test("transformers 5 spelling", () => {
@@ -54,7 +54,7 @@ test("transformers 4 spelling, with Llama-3 scaling and the head's size left out
 })
 
 test("bitsandbytes' quantization is data", () => {
-  const config = decodeHuggingFace("config.json", json("../../../../../shared/golden/tiny-llama-nf4/config.json"))
+  const config = decodeHuggingFace("config.json", json("../../fixtures/configs/bitsandbytes.json"))
   assert.deepEqual(config.quantization, {
     method: "bitsandbytes",
     bits: 4,

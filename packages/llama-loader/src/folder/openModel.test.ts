@@ -5,13 +5,16 @@ import { join } from "node:path"
 import { after, test } from "node:test"
 import { fileURLToPath } from "node:url"
 import { openSafetensors, writeSafetensors } from "@graft/safetensors"
+import { beside, testBeside } from "@graft/testing"
 import { Effect } from "effect"
 import { contentFingerprint } from "./contentFingerprint.ts"
 import { type OpenedModel, openModel } from "./openModel.ts"
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 const fixtures = at("../../../testing/fixtures/")
-const shared = at("../../../../../shared/")
+const TINY_LLAMA = "golden/tiny-llama"
+const SMOLLM2 = "models/smollm2-135m-instruct-q4_1.gguf"
+const testGolden = testBeside(TINY_LLAMA)
 const temporary = mkdtempSync(join(tmpdir(), "graft-model-"))
 after(() => rmSync(temporary, { recursive: true }))
 
@@ -19,8 +22,8 @@ const open = <A>(path: string, use: (model: OpenedModel) => A): Promise<A> =>
   Effect.runPromise(Effect.scoped(Effect.map(openModel(path), use)))
 const fails = (path: string) => Effect.runPromise(Effect.flip(Effect.scoped(openModel(path))))
 
-test("a folder without a tokenizer", async () => {
-  await open(join(shared, "golden/tiny-llama"), (model) => {
+testGolden("a folder without a tokenizer", async () => {
+  await open(beside(TINY_LLAMA), (model) => {
     assert.equal(model.tokenizer, undefined)
     assert.equal(model.chatTemplate, undefined)
     assert.deepEqual(model.stopIds, [2])
@@ -34,8 +37,8 @@ test("a folder without a tokenizer", async () => {
   })
 })
 
-test("bitsandbytes' checkpoint opens with its quantised parts", async () => {
-  await open(join(shared, "golden/tiny-llama-nf4"), (model) => {
+testBeside("golden/tiny-llama-nf4")("bitsandbytes' checkpoint opens with its quantised parts", async () => {
+  await open(beside("golden/tiny-llama-nf4"), (model) => {
     assert.equal(model.config.quantization?.codec, "nf4")
     assert.equal(model.tensors.get("model.layers.0.self_attn.q_proj.weight")?.dtype, "u8")
     assert.equal(model.tensors.get("model.layers.0.self_attn.q_proj.weight.quant_map")?.dtype, "f32")
@@ -49,7 +52,7 @@ test("shards", async () => {
   })
 })
 
-test("folder and GGUF of one model agree in description, tokenizer and template", async () => {
+testGolden("folder and GGUF of one model agree in description, tokenizer and template", async () => {
   for (const name of ["tiny-bpe", "tiny-spm"]) {
     const read = (path: string) =>
       open(path, (model) => ({
@@ -67,8 +70,8 @@ test("folder and GGUF of one model agree in description, tokenizer and template"
   }
 })
 
-test("the real model", async () => {
-  await open(join(shared, "models/smollm2-135m-instruct-q4_1.gguf"), (model) => {
+testBeside(SMOLLM2)("the real model", async () => {
+  await open(beside(SMOLLM2), (model) => {
     assert.match(model.description, /134\.5 M parameters, 30 layers.*Q4_1 and F32 and Q8_0$/)
     assert.deepEqual(model.stopIds, [2, 0])
     const text = model.chatTemplate!.render([{ role: "user", content: "Hi" }], { addGenerationPrompt: true })
@@ -82,19 +85,19 @@ test("the real model", async () => {
 /** A copy of the golden folder, to be damaged. */
 const damaged = (name: string, change: (folder: string) => void): string => {
   const folder = join(temporary, name)
-  cpSync(join(shared, "golden/tiny-llama"), folder, { recursive: true, mode: 0 })
+  cpSync(beside(TINY_LLAMA), folder, { recursive: true, mode: 0 })
   change(folder)
   return folder
 }
 const config =
   (change: Record<string, unknown>) =>
   (folder: string): void => {
-    const path = join(shared, "golden/tiny-llama/config.json")
+    const path = beside(`${TINY_LLAMA}/config.json`)
     rmSync(join(folder, "config.json"))
     writeFileSync(join(folder, "config.json"), JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...change }))
   }
 
-test("every tensor that does not fit the description is in one message", async () => {
+testGolden("every tensor that does not fit the description is in one message", async () => {
   const error = await fails(
     damaged(
       "shapes",
@@ -109,7 +112,7 @@ test("every tensor that does not fit the description is in one message", async (
   assert.doesNotMatch(error.message, /lm_head/)
 })
 
-test("missing and superfluous layers, and ten thousand of them", async () => {
+testGolden("missing and superfluous layers, and ten thousand of them", async () => {
   assert.match(
     (await fails(damaged("fewer", config({ num_hidden_layers: 3 })))).message,
     /model\.layers\.3\.input_layernorm\.weight has no place in the model/
@@ -124,12 +127,12 @@ test("missing and superfluous layers, and ten thousand of them", async () => {
   )
 })
 
-test("weights of a format that is not computed with", async () => {
+testGolden("weights of a format that is not computed with", async () => {
   const folder = damaged("f64", () => {})
   await Effect.runPromise(
     Effect.scoped(
       Effect.gen(function* () {
-        const file = yield* openSafetensors(join(shared, "golden/tiny-llama/model.safetensors"))
+        const file = yield* openSafetensors(beside(`${TINY_LLAMA}/model.safetensors`))
         const tensors = [...file.tensors.values()].map((tensor) =>
           tensor.name === "model.norm.weight"
             ? { ...tensor, dtype: "F64" as const, read: () => new Uint8Array(128 * 8) }
@@ -143,7 +146,7 @@ test("weights of a format that is not computed with", async () => {
   assert.match((await fails(folder)).message, /model\.norm\.weight is F64/)
 })
 
-test("what is missing is named, with what to do", async () => {
+testGolden("what is missing is named, with what to do", async () => {
   assert.match((await fails(join(temporary, "nowhere"))).message, /cannot open .*nowhere \(ENOENT\)/)
   assert.match(
     (await fails(damaged("no-config", (folder) => rmSync(join(folder, "config.json"))))).message,
@@ -161,7 +164,7 @@ test("what is missing is named, with what to do", async () => {
   assert.match((await fails(nested)).message, /There is m\.gguf: name that file itself/)
 })
 
-test("damaged files are typed errors", async () => {
+testGolden("damaged files are typed errors", async () => {
   const cut = damaged("cut", (folder) => {
     const bytes = readFileSync(join(folder, "model.safetensors"))
     rmSync(join(folder, "model.safetensors"))

@@ -5,13 +5,15 @@ import { fileURLToPath } from "node:url"
 import { type EncodedTensor, type EncodedValue, encodeGguf, GgufError, parseGguf } from "@graft/gguf"
 import { type ByteSource, memorySource } from "@graft/safetensors"
 import { mutateBytes } from "@graft/safetensors/mutateBytes"
+import { beside, testBeside } from "@graft/testing"
 import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
 import { ggufTokenizer } from "../tokenizer/ggufTokenizer.ts"
 import { TokenizerError } from "../tokenizer/Tokenizer.ts"
 import { ggufConfig } from "./ggufConfig.ts"
 import { ggufTensors } from "./ggufTensors.ts"
 
-const real = fileURLToPath(new URL("../../../../../shared/models/smollm2-135m-instruct-q4_1.gguf", import.meta.url))
+const SMOLLM2 = "models/smollm2-135m-instruct-q4_1.gguf"
+const real = beside(SMOLLM2)
 
 const F32 = 0
 const Q8_0 = 8
@@ -59,7 +61,7 @@ test("a whole model in memory", () => {
   assert.deepEqual(ggufTokenizer(file)?.encode("a a", { addSpecial: true }), [1, 5, 5])
 })
 
-test("reads the real model's head", () => {
+testBeside(SMOLLM2)("reads the real model's head", () => {
   const file = parseGguf(memorySource(real, readFileSync(real)))
   assert.equal(file.tensors.size, 272)
   assert.equal(file.metadata.size, 33)

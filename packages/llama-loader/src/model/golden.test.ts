@@ -1,19 +1,17 @@
 /** The forward pass against transformers' logits, on the reference backend. */
 import assert from "node:assert/strict"
-import { existsSync } from "node:fs"
 import { join } from "node:path"
-import test from "node:test"
-import { fileURLToPath } from "node:url"
 import { assemble, denseCodec, loadAtOnce, noAdapter, ReferenceQueue, Scope, widen } from "@graft/core"
 import { integersOf, openSafetensors } from "@graft/safetensors"
+import { beside, testBeside } from "@graft/testing"
 import { Effect } from "effect"
 import { openModel } from "../folder/openModel.ts"
 import { eachLogits } from "./decoding.ts"
 import { describeLlama, loadLlama } from "./llamaModel.ts"
 
-const golden = fileURLToPath(new URL("../../../../../shared/golden/", import.meta.url))
+const golden = beside("golden")
 
-test("logits of the golden Llama within 1e-5 of the largest", { skip: !existsSync(golden) }, () =>
+testBeside("golden")("logits of the golden Llama within 1e-5 of the largest", () =>
   Effect.gen(function* () {
     const model = yield* openModel(join(golden, "tiny-llama"))
     const file = yield* openSafetensors(join(golden, "tiny-llama/logits.safetensors"))
