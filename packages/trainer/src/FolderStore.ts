@@ -4,6 +4,7 @@
  */
 import { CheckpointError, CheckpointStore, makePart, type SavedFile } from "@graft/core"
 import { Effect, FileSystem, Layer, Path } from "effect"
+import { collectGarbage } from "./collectGarbage.ts"
 import { decodeManifest, encodeManifest, type Manifest, mismatch, sha256 } from "./checkpointManifest.ts"
 import { lockFolder } from "./RunLock.ts"
 
@@ -12,6 +13,8 @@ const STATE = "state"
 const PREVIOUS = "state.previous"
 const NEXT = ".state.next"
 const MANIFEST = "state.json"
+/** Of pieces that a save leaves lying. */
+const SWEPT_BYTES = 64 * 2 ** 20
 
 /** Keeps the adapter's files in `folder`, and the state to go on with in `folder`/state. One run at a time has the folder. */
 export const FolderStore = {
@@ -55,7 +58,13 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
         yield* removeAll(next)
         yield* fs.makeDirectory(next, { recursive: true })
         const listed: Array<Manifest["pieces"][number]> = []
+        let unswept = 0
         for (const [i, piece] of pieces.entries()) {
+          if (unswept > SWEPT_BYTES) {
+            collectGarbage() // pieces that are written are no pressure on the heap that a runtime sees
+            unswept = 0
+          }
+          unswept += piece.bytes
           const bytes = yield* Effect.tryPromise({
             try: piece.read,
             catch: (e) => new Error(`${piece.name}: ${e}`)
