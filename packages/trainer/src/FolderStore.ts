@@ -4,8 +4,8 @@
  */
 import { CheckpointError, CheckpointStore, makePart, type SavedFile } from "@graft/core"
 import { Effect, FileSystem, Layer, Path } from "effect"
-import { collectGarbage } from "./collectGarbage.ts"
 import { decodeManifest, encodeManifest, type Manifest, mismatch, sha256 } from "./checkpointManifest.ts"
+import { collectGarbage } from "./collectGarbage.ts"
 import { lockFolder } from "./RunLock.ts"
 
 /** The last checkpoint, the one before it, and one that is being written. */
