@@ -142,12 +142,20 @@ for (const family of families) {
   )
 }
 
-for (const family of ["phi3", "gemma3"]) {
-  test(`${family}: layers computed anew give gradients of the same bits`, TIMEOUT, async () => {
+for (const family of ["phi3", "gemma3", "smollm3"]) {
+  test(`${family}: layers and attention computed anew, or not, give gradients of the same bits`, TIMEOUT, async () => {
     const folder = folderOf(family)
     const run = { model: folder, ids: join(folder, "golden.safetensors"), adapter: join(folder, "adapter") }
     const backend = backends.at(-1)!
-    assert.deepEqual(await gradientsOf({ ...run, checkpointing: true }, backend), await gradientsOf(run, backend))
+    const kept = await gradientsOf(run, backend)
+    for (const recomputed of [
+      { checkpointing: true },
+      { checkpointing: true, attentionAgain: 0 },
+      { checkpointing: 2, attentionAgain: 1 },
+      { checkpointing: 1, attentionAgain: 2 },
+      { checkpointing: 0, attentionAgain: 99 }
+    ])
+      assert.deepEqual(await gradientsOf({ ...run, ...recomputed }, backend), kept, JSON.stringify(recomputed))
   })
 }
 

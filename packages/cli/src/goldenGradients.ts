@@ -23,8 +23,10 @@ export interface GoldenRun {
   readonly ids: string
   /** Left out: all weights are trained. */
   readonly adapter?: string
-  /** Layers are computed anew in backward. */
-  readonly checkpointing?: boolean
+  /** Layers are computed anew in backward: all, or so many. */
+  readonly checkpointing?: boolean | number
+  /** Layers whose attention is; left out: those. */
+  readonly attentionAgain?: number
 }
 
 const trained = (adapter: string | undefined): Layer.Layer<Adapter, AdapterError | BadStack, ModelLoader> =>
@@ -32,7 +34,7 @@ const trained = (adapter: string | undefined): Layer.Layer<Adapter, AdapterError
 
 /** Of the mean loss over the ids, by parameter: what the optimiser would be given. */
 export const gradientsOf = (
-  { model: path, ids: idsFile, adapter, checkpointing = false }: GoldenRun,
+  { model: path, ids: idsFile, adapter, checkpointing = false, attentionAgain }: GoldenRun,
   backend: string
 ): Promise<ReadonlyMap<string, Float32Array>> =>
   Effect.gen(function* () {
@@ -56,6 +58,7 @@ export const gradientsOf = (
       compute: "f32",
       seed: 0,
       checkpointing,
+      attentionAgain,
       maxGradNorm: 0
     }
     const measured = { ...recipe, allReduce: () => {} }

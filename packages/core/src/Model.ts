@@ -83,6 +83,8 @@ export interface ForwardOptions {
   readonly residency?: Residency
   /** Recompute layers in backward instead of keeping their activations: all, or so many from the first on. */
   readonly checkpointing?: boolean | number
+  /** Layers, from the first on, whose attention is computed again, be the rest of them or not; left out: as many. */
+  readonly attentionAgain?: number | undefined
   readonly cache?: KeyValueCache
 }
 

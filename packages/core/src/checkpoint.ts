@@ -12,7 +12,7 @@ export const checkpoint = (g: Graph, x: Tensor, body: (g: Graph, x: Tensor) => T
   using probe = new Graph(g.queue, { overrides, activations, probe: { outer: g, observe: (c) => calls.push(c) } })
   const out = g.forward(() => probe.scoped(() => body(probe, x)))
   if (out !== x) g.adopt(out, out.scope)
-  const made = new Set(calls.flatMap((c) => c.outs))
+  const made = new Set(calls.flatMap((c) => c.outs.filter((t) => !c.inputs.includes(t)))) // else it was given
   const outside = [...new Set(calls.flatMap((c) => c.inputs))].filter((t) => !made.has(t))
   const leaves = outside.filter((t) => g.needs(t))
   const dead = deadCalls(calls)

@@ -4,10 +4,7 @@ export const nearest = (word: string, candidates: ReadonlyArray<string>): string
   let least = Math.max(1, Math.floor(word.length / 2)) + 1
   for (const candidate of candidates) {
     const d = distance(word.toLowerCase(), candidate.toLowerCase())
-    if (d < least) {
-      least = d
-      best = candidate
-    }
+    if (d < least) [least, best] = [d, candidate]
   }
   return best
 }

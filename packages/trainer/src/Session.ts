@@ -54,6 +54,8 @@ export interface Recipe extends Assembly {
   readonly compute: ActivationDType
   readonly seed: number
   readonly checkpointing: boolean | number
+  /** Layers whose attention is computed again, from the first on; left out: those that are recomputed whole. */
+  readonly attentionAgain?: number | undefined
   /** Of the global norm of the mean gradient; 0 does not clip. */
   readonly maxGradNorm: number
   /** NEFTune's alpha; 0 or left out adds no noise. */
@@ -231,7 +233,8 @@ const sessionOf = (
         using g = new Graph(queue, { overrides: table, activations })
         g.watch(...leaves.map(([t]) => t))
         const { residency } = session
-        const hidden = model.forward(g, batch, { residency, checkpointing: recipe.checkpointing })
+        const { checkpointing, attentionAgain } = recipe
+        const hidden = model.forward(g, batch, { residency, checkpointing, attentionAgain })
         const part = summedLoss(g, hidden, model, batch, labelSmoothing)
         addInto(g, loss, part, { accumulate: true })
         const { leaf, finish } = sink()

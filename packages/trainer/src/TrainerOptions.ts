@@ -13,6 +13,8 @@ export const TrainerOptions = Schema.Struct({
   seed: withDefault(Seed, 0),
   /** Recompute layers in backward instead of keeping their activations: all, or so many from the first on. */
   checkpointing: withDefault(Schema.Union([Schema.Boolean, NonNegativeInt]), false),
+  /** Layers, from the first on, whose attention is computed again, be the rest of them or not; left out: as many. */
+  attentionAgain: Schema.optionalKey(NonNegativeInt),
   /** The dtype of activations and of the multiply; left out: bf16 where the backend multiplies it. */
   compute: Schema.optionalKey(Schema.Literals(["f32", "bf16"])),
   /** NEFTune's alpha (arXiv:2310.05914), 5 in the paper; 0 adds no noise. */

@@ -54,7 +54,15 @@ export const stackOf = (
     )
   )
   if (tables.length < 2 || linears.some((linear) => linear === undefined)) return undefined
-  const { overrides, compute: activations, seed, checkpointing, neftuneAlpha: alpha = 0, labelSmoothing } = recipe
+  const {
+    overrides,
+    compute: activations,
+    seed,
+    checkpointing,
+    attentionAgain,
+    neftuneAlpha: alpha = 0,
+    labelSmoothing
+  } = recipe
   const most = recipe.stackedTokens ?? STACKED_TOKENS
   return {
     adapters: tables.length,
@@ -73,7 +81,7 @@ export const stackOf = (
       using g = new Graph(queue, { overrides: table, activations })
       for (const { leaves } of gathered) g.watch(...leaves)
       const { residency } = gathered[0]!.session
-      const hidden = model.forward(g, batch, { residency, checkpointing })
+      const hidden = model.forward(g, batch, { residency, checkpointing, attentionAgain })
       const rows = tokensIn(documents)
       const parts = gathered.map(({ loss }, i) => {
         const own = partRows(g, hidden, i * rows, rows)

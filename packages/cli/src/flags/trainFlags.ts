@@ -112,7 +112,7 @@ const rateFlags = {
     byteSize("memory").pipe(
       Flag.withMetavar("SIZE"),
       described(
-        "fit the run into so much memory, as 6GiB: how many layers recompute, rows of a micro-batch, where the optimiser's state lies; the fastest that fits"
+        "fit the run into so much memory, as 6GiB: what is computed again, rows of a micro-batch, where the optimiser's state and the weights lie; the fastest that fits"
       )
     )
   )

@@ -17,7 +17,7 @@ import { withAddedTokens } from "./addedTokens.ts"
 import { backendLayer } from "./backendLayer.ts"
 import { blankRows } from "./blankRows.ts"
 import { cutRows, cutStep } from "./cutRows.ts"
-import { fitToMemory, pagingCost, type Way } from "./fitToMemory.ts"
+import { fitToMemory, OPERATIONS_PER_BYTE, pagingCost } from "./fitToMemory.ts"
 import { openForPlan } from "./openForPlan.ts"
 import { openNamed } from "./openNamed.ts"
 import { optimizerLayer } from "./optimizerLayer.ts"
@@ -25,6 +25,7 @@ import { rowOptions } from "./rowOptions.ts"
 import { samplingLayer } from "./samplingLayer.ts"
 import { sweepLayer } from "./sweepLayer.ts"
 import { dataModelOf, templateOf } from "./textOfModel.ts"
+import type { Way } from "./Way.ts"
 import { computeOf, loaderLayer } from "./weightStorage.ts"
 import { type AverageStep, averageOf, workOfStep } from "./workOfStep.ts"
 
@@ -88,7 +89,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
 
   const data = yield* rows
   const steps = input.steps ?? Math.max(1, Math.ceil((input.epochs ?? 1) * data.stepsPerEpoch))
-  const trainer = (checkpointing: boolean | number) =>
+  const trainer = ({ checkpointing, attentionAgain }: Pick<Way, "checkpointing" | "attentionAgain">) =>
     Trainer.layer({
       steps,
       learningRate: learningRateOf(input),
@@ -97,6 +98,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
       maxGradNorm: input.maxGradNorm,
       seed: input.seed,
       checkpointing,
+      ...(attentionAgain === undefined ? {} : { attentionAgain }),
       ...(input.compute === undefined ? {} : { compute: input.compute }),
       neftuneAlpha: input.neftuneAlpha,
       labelSmoothing: input.labelSmoothing,
@@ -112,20 +114,21 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
     })
   const sampling = yield* samplingLayer(input, model, data.template)
   const sweep = sweepLayer(input, model)
-  const stackAs = Effect.fnUntraced(function* ({ checkpointing, parts, ...settled }: Way) {
+  const stackAs = Effect.fnUntraced(function* ({ parts, ...settled }: Way) {
     const updating = yield* optimizerLayer({ ...input, ...settled }, learningRateOf(input), store)
     const rowsAs = parts === 1 ? data.dataset : cutRows(data.dataset, parts)
     const overDevice = Layer.unwrap(
       Effect.gen(function* () {
         const compute = computeOf(input.compute, yield* Backend)
-        return trainer(checkpointing).pipe(
+        const { weightsMemory = input.weightsMemory } = settled
+        return trainer(settled).pipe(
           Layer.provide(updating),
           Layer.provide(rowsAs),
           Layer.provide(sampling),
           Layer.provide(sweep),
           Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
           Layer.provideMerge(adapter),
-          Layer.provideMerge(yield* loaderLayer(model, input, compute))
+          Layer.provideMerge(yield* loaderLayer(model, { ...input, weightsMemory }, compute))
         )
       })
     )
@@ -153,7 +156,8 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
   const whole = { matrices, head: trainsBase(head) }
   /** A step as such a way runs it, on the average. */
   const stepAs = (way: Way, trainableParameters: number): AverageStep => {
-    const options = { trainsBase: input.full, checkpointing: way.checkpointing, trainableParameters, whole }
+    const { checkpointing, attentionAgain } = way
+    const options = { trainsBase: input.full, checkpointing, attentionAgain, trainableParameters, whole }
     const batches = cutStep(data.batches, way.parts)
     return averageOf(
       Array.from({ length: sampled }, (_, i) => batches(i + 1)),
@@ -161,12 +165,24 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
     )
   }
   const { memory: budget } = input
+  let weightBytes = 0
+  /** What a step reads from the disk: each pass all frozen weights but what is kept. */
+  const bytesStreamed = ({ weightsMemory }: Way, { microBatches }: AverageStep): number =>
+    weightsMemory === undefined ? 0 : 2 * microBatches * Math.max(0, weightBytes - weightsMemory)
+  const leastWeightsMemory =
+    input.weightsMemory !== undefined || !Context.get(built, Backend).limits.views
+      ? Effect.succeed(undefined)
+      : planAs({ ...asked, weightsMemory: 1 }).pipe(
+          Effect.as(undefined),
+          Effect.catchTag("WeightStreamError", ({ smallest }) => Effect.succeed(smallest))
+        )
   const fit =
     budget === undefined
       ? undefined
       : yield* Effect.gen(function* () {
           const { trainableParameters, memory } = yield* planAs(asked)
           const stateBytes = memory.byCategory.get("optimizer") ?? 0
+          weightBytes = memory.byCategory.get("weights") ?? 0
           return yield* fitToMemory({
             budget,
             layers: model.config.layers,
@@ -176,13 +192,15 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
             stateBytes,
             memoryOf: (way) => Effect.map(planAs(way), (plan) => plan.memory.peakBytes),
             costOf: (way) => {
-              const { work, microBatches } = stepAs(way, trainableParameters)
-              return costOf(work, microBatches) + pagingCost(stateBytes, input.optimizer, way)
-            }
+              const step = stepAs(way, trainableParameters)
+              const arithmetic = costOf(step.work, step.microBatches) + pagingCost(stateBytes, input.optimizer, way)
+              return Math.max(arithmetic, OPERATIONS_PER_BYTE * bytesStreamed(way, step)) // read while others are multiplied
+            },
+            leastWeightsMemory
           })
         })
   const way = fit?.chosen.way ?? asked
-  return { model, data, steps, way, fit, stepAs, stack: yield* stackAs(way) }
+  return { model, data, steps, way, fit, stepAs, bytesStreamed, stack: yield* stackAs(way) }
 })
 /** Steps whose work is averaged. */
 const SAMPLED_STEPS = 16

@@ -23,6 +23,11 @@ test("a frozen weight is multiplied twice a token, a trained one three times", (
 test("a layer that is computed anew multiplies once more, but not by its last linear", () => {
   assert.equal(totalOf(work(7, { checkpointing: true })), 7 * 2 * (500 * 2 + 400 + 150 * 2) + attention(7, 4.5))
   assert.equal(totalOf(work(7, { checkpointing: 1 })), 7 * 2 * (500 * 2 + 200 + 150 * 2) + attention(7, 4))
+  assert.equal(totalOf(work(7, { attentionAgain: 1 })), totalOf(work(7)) + attention(7, 0.5))
+  assert.equal(
+    totalOf(work(7, { checkpointing: true, attentionAgain: 0 })),
+    7 * 2 * (500 * 2 + 400 + 150 * 2) + attention(7, 3.5)
+  )
   assert.deepEqual(work(7, { checkpointing: 0 }), work(7))
   assert.deepEqual(work(7, { checkpointing: 5 }), work(7, { checkpointing: true }))
 })

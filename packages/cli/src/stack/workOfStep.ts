@@ -11,6 +11,8 @@ export interface WorkOptions {
   readonly trainsBase: boolean
   /** All layers are computed anew in backward, or so many. */
   readonly checkpointing: boolean | number
+  /** Layers whose attention is computed anew; left out: those. */
+  readonly attentionAgain?: number | undefined
   readonly trainableParameters: number
   /** Of embedding and head, how many an adapter run trains whole, and whether the head is among them. */
   readonly whole?: { readonly matrices: number; readonly head: boolean }
@@ -38,13 +40,14 @@ export const workOfStep = (
     slidingLayers
   }: Pick<LlamaConfig, "vocabularySize" | "hiddenSize" | "queryWidth" | "layers" | "window" | "slidingLayers">,
   micro: ReadonlyArray<MicroBatch>,
-  { trainsBase, checkpointing, trainableParameters, whole = { matrices: 0, head: false } }: WorkOptions
+  { trainsBase, checkpointing, attentionAgain, trainableParameters, whole = { matrices: 0, head: false } }: WorkOptions
 ): StepWork => {
   const sizeOf = (linear: ModelDescription["linears"][number] | undefined): number =>
     linear === undefined ? 0 : linear.outFeatures * linear.inFeatures
   const inLayers = linears.reduce((n, linear) => n + sizeOf(linear), 0)
   const head = vocabularySize * hiddenSize
   const again = (checkpointing === true ? layers : Math.min(layers, Number(checkpointing))) / layers
+  const attendedAgain = attentionAgain === undefined ? again : Math.min(layers, attentionAgain) / layers
   const inLayersAgain = again * (inLayers - layers * sizeOf(linears.at(-1)))
   const trained = trainsBase ? 1 : 0
   const perToken = 2 * (inLayers * (2 + trained) + inLayersAgain + head * (2 + trained))
@@ -59,7 +62,7 @@ export const workOfStep = (
     const length = ids.length
     const w = Math.min(window ?? length, length)
     const perChannel = (layers - sliding) * 2 * length ** 2 + sliding * 2 * w * (2 * length - w)
-    attention += perChannel * queryWidth * (3.5 + again)
+    attention += perChannel * queryWidth * (3.5 + attendedAgain)
   }
   return { weights, adapter: beside, attention, perToken }
 }

@@ -2,20 +2,20 @@
 import { Trainer } from "@graft/core"
 import { Effect } from "effect"
 import type { PlanInput } from "../flags/planFlags.ts"
-import { costOf, secondsOf } from "../rates/expectedTime.ts"
+import { secondsOf } from "../rates/expectedTime.ts"
 import { keptRates, machineOf, type Rates } from "../rates/keptRates.ts"
 import { showData, showModel } from "../show/findings.ts"
 import { fitTable } from "../show/fitTable.ts"
 import { count, duration, rate } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { showPlan } from "../show/trainEvents.ts"
-import { wayText } from "../stack/fitToMemory.ts"
 import { preparePlan } from "../stack/prepareRun.ts"
+import { wayText } from "../stack/Way.ts"
 import { totalOf } from "../stack/workOfStep.ts"
 
 export const plan = Effect.fnUntraced(function* (input: PlanInput) {
   const screen = makeScreen(input.json)
-  const { model, data, steps, stack, way, fit, stepAs } = yield* preparePlan(input)
+  const { model, data, steps, stack, way, fit, stepAs, bytesStreamed } = yield* preparePlan(input)
   showModel(screen, model)
   if (data.report !== undefined) showData(screen, data.report)
   yield* Effect.provide(
@@ -26,8 +26,12 @@ export const plan = Effect.fnUntraced(function* (input: PlanInput) {
       const compute = planned.compute === "bf16" ? "bf16" : "f32"
       const rates = input.backend === "cpu" ? yield* keptRates(machineOf(input)) : undefined
       const secondsAs = (one: typeof way): number | undefined => {
-        const { work, microBatches } = stepAs(one, trainableParameters)
-        return rates === undefined ? undefined : secondsOf(work, microBatches, rates, compute)
+        if (rates === undefined) return undefined
+        const step = stepAs(one, trainableParameters)
+        const seconds = secondsOf(step.work, step.microBatches, rates, compute)
+        const read = bytesStreamed(one, step)
+        if (read === 0 || seconds === undefined) return seconds
+        return rates.disk === undefined ? undefined : Math.max(seconds, read / rates.disk)
       }
       const { work, microBatches, tokens } = stepAs(way, trainableParameters)
       const seconds = secondsAs(way)
@@ -45,16 +49,14 @@ export const plan = Effect.fnUntraced(function* (input: PlanInput) {
       })
       if (fit === undefined) return
       const { layers } = model.config
-      const rows = fit.others.map(({ way: one, bytes }) => {
-        const other = stepAs(one, trainableParameters)
-        const slower = costOf(work, microBatches) / costOf(other.work, other.microBatches)
+      const rows = fit.others.map(({ way: one, bytes, cost }) => {
         const expected = secondsAs(one)
         return {
           bytes,
           text: wayText(one, layers),
           chosen: one === way,
           tokensPerSecond: expected === undefined ? undefined : tokens / expected,
-          share: slower
+          share: fit.chosen.cost / cost
         }
       })
       screen.say(fitTable(rows))

@@ -13,12 +13,12 @@ import { showProfile } from "../show/profileTable.ts"
 import { bytes, duration } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { trainReporter } from "../show/trainEvents.ts"
-import { wayText } from "../stack/fitToMemory.ts"
 import { keepTemplate } from "../stack/keptTemplate.ts"
 import { loadBytes } from "../stack/loadBytes.ts"
 import { learningRateOf, prepareRun } from "../stack/prepareRun.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
 import { sweepOf } from "../stack/sweepLayer.ts"
+import { wayText } from "../stack/Way.ts"
 
 const DEFAULT_OUT = "graft-adapter"
 

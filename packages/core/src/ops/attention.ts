@@ -3,17 +3,26 @@ import { type AttentionSizes, attentionBackward, attentionKernel } from "../refe
 import type { Tensor } from "../Tensor.ts"
 import { writeTogether } from "./writeTogether.ts"
 
+export interface AttentionOptions extends AttentionSizes {
+  /** The tape does not hold the output but computes it again, once, before the first backward that reads it. */
+  readonly remade?: boolean
+  /** Where the output and its sums lie, made outside of a checkpoint, and whether they are computed already: not again then. */
+  readonly kept?: { readonly out: Tensor; readonly lse: Tensor; readonly filled: boolean } | undefined
+}
 /**
  * Causal attention over segments: one contract for packed training, padding-free batches and decoding with a KV cache.
  * segments i32 [n, 4] = (query start, query length, key start, key length). Rows that no segment names are 0.
  */
 export const attention = definePrimitive("attention", {
-  forward: (g, q: Tensor, k: Tensor, v: Tensor, segments: Tensor, options: AttentionSizes) => {
-    const sizes = { window: 0, softCap: 0, ...options }
-    const out = g.tensor(q.shape, "attention")
-    const lse = g.tensor([q.rows, sizes.heads], "logsumexp", "f32")
-    g.run(attentionKernel, [out, lse, q, k, v, segments], sizes)
-    return { out, saved: { out, lse, q, k, v, segments, sizes } }
+  forward: (g, q: Tensor, k: Tensor, v: Tensor, segments: Tensor, options: AttentionOptions) => {
+    const { remade = false, kept, ...given } = options
+    const sizes = { window: 0, softCap: 0, ...given }
+    const out = kept?.out ?? g.tensor(q.shape, "attention")
+    const lse = kept?.lse ?? g.tensor([q.rows, sizes.heads], "logsumexp", "f32")
+    const run = (y: Tensor) => g.run(attentionKernel, [y, lse, q, k, v, segments], sizes)
+    if (kept?.filled !== true) run(out)
+    const saved = { out, lse, q, k, v, segments, sizes }
+    return { out, saved, ...(remade ? { again: { from: [q, k, v, segments, lse], run } } : {}) }
   },
   backward: (g, dy, { out, lse, q, k, v, segments, sizes }, into) =>
     writeTogether(g, into, [q, k, v], (outputs) =>

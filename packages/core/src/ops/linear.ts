@@ -56,11 +56,10 @@ export const gradientOfRange = (g: Graph, into: Into, x: Tensor, { rows }: RowRa
 /** y [rows, out] = x [tokens, in] wᵀ; w [out, in] frozen or trained. A frozen one keeps nothing of x. */
 export const linear = definePrimitive("linear", {
   forward: (g, x: Tensor, w: Matrix, range: RowRange = { start: 0, rows: x.rows }) => {
-    if (x.columns !== inFeatures(w)) {
+    if (x.columns !== inFeatures(w))
       throw new TypeError(
         `linear: x is [${x.shape}] but w is [${outFeatures(w)}, ${inFeatures(w)}]: inner sizes differ`
       )
-    }
     const { start: xRow, rows } = range
     const out = g.tensor([rows, outFeatures(w)], "linear")
     applyMatrix(g, out, x, w, { xRow, rows })

@@ -15,10 +15,8 @@ export const writeTogether = (
 ): void => {
   if (!inputs.some((t) => g.needs(t))) return
   const temporaries: Array<readonly [input: Tensor, temporary: Tensor]> = []
-  const claimed = new Set<Tensor>()
-  const outputs = inputs.map((t) => {
-    const d = claimed.has(t) ? undefined : into(t)
-    claimed.add(t)
+  const outputs = inputs.map((t, i) => {
+    const d = inputs.indexOf(t) < i ? undefined : into(t)
     if (d !== undefined && !d.accumulate) return d.tensor
     const temporary = g.tensor(t.shape, `d(${t.name}) apart`, t.dtype)
     temporaries.push([t, temporary])

@@ -3,6 +3,7 @@
  * architecture (architectures/, block/), over the linears of the table, which adapters may have replaced.
  */
 import {
+  type AttentionOptions,
   addInto,
   addRmsNorm,
   alwaysResident,
@@ -51,12 +52,13 @@ export const decoderForward = (
     window: slides(config, index) ? (config.window ?? 0) : 0
   }))
 
-  return (g, batch, { residency = alwaysResident, checkpointing = false, cache } = {}) => {
+  return (g, batch, { residency = alwaysResident, checkpointing = false, attentionAgain, cache } = {}) => {
     // The last layers are those that keep: they are done with before an earlier one is computed again.
     const recomputed = checkpointing === true ? layers.length : Number(checkpointing)
+    const attendedAgain = attentionAgain ?? recomputed
     return g.scoped(() => {
       const tables = weights.rotary(g, batch.rowKeys, cache?.layers[0]?.keys.rows ?? batch.ids.size)
-      const layerOf = (b: Graph, path: string, index: number): Layer => {
+      const layerOf = (b: Graph, path: string, index: number, kept: AttentionOptions["kept"]): Layer => {
         const table = slides(config, index) ? tables.sliding : tables.full
         const turned = config.rotaryLayers?.[index] ?? true
         const biased = (module: string, y: Tensor) => {
@@ -79,12 +81,26 @@ export const decoderForward = (
           turn: (x, count) => (turned ? rope(b, x, table, count) : x),
           attend: (q, k, v) => {
             const [keys, values] = cache === undefined ? [k, v] : remember(b, cache, index, k, v)
-            return attention(b, q, keys, values, batch.segments, sizes[index]!)
+            const remade = index >= recomputed && index < attendedAgain
+            return attention(b, q, keys, values, batch.segments, { ...sizes[index]!, remade, kept })
           }
         }
       }
-      const through = (b: Graph, path: string, index: number, x: Tensor): Tensor =>
-        b.scoped(() => block.residual.forward(layerOf(b, path, index), x, block.attention, block.mlp))
+      const through = (b: Graph, path: string, index: number, x: Tensor, kept?: AttentionOptions["kept"]): Tensor =>
+        b.scoped(() => block.residual.forward(layerOf(b, path, index, kept), x, block.attention, block.mlp))
+      const again = (path: string, index: number, x: Tensor): Tensor => {
+        if (index < attendedAgain) return checkpoint(g, x, (inner, t) => through(inner, path, index, t))
+        const out = g.tensor([x.rows, heads * headDim], "attention")
+        const lse = g.tensor([x.rows, heads], "logsumexp", "f32")
+        let filled = false
+        const y = checkpoint(g, x, (inner, t) => {
+          const kept = { out, lse, filled }
+          filled = true
+          return through(inner, path, index, t, kept)
+        })
+        for (const t of [out, lse]) g.release(t)
+        return y
+      }
 
       let h = embedded(g, config, embedding(g, weights.embedding(), batch.ids))
       for (const [i, path] of layers.entries()) {
@@ -93,7 +109,7 @@ export const decoderForward = (
         h = g.bracket(
           () => residency.enter(path),
           () => residency.leave(path),
-          () => (i < recomputed ? checkpoint(g, x, (inner, t) => through(inner, path, i, t)) : through(g, path, i, x))
+          () => (i < recomputed ? again(path, i, x) : through(g, path, i, x))
         )
         g.release(x)
       }
