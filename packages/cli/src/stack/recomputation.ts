@@ -7,7 +7,11 @@
  */
 import type { Way } from "./Way.ts"
 
-export type Recomputed = Required<Pick<Way, "attentionAgain">> & { readonly checkpointing: number }
+/** `checkpointing` and `attentionAgain` of a way, both said. */
+export interface Recomputed extends Pick<Way, "checkpointing" | "attentionAgain"> {
+  readonly checkpointing: number
+  readonly attentionAgain: number
+}
 
 /** Places 0 (nothing is recomputed) to 2 · layers (all is), each holding less than the one before. */
 export interface Recomputation {
