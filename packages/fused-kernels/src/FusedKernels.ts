@@ -8,7 +8,8 @@ import { fusedLoraMlp } from "./fusedLoraMlp.ts"
 import { fusedLoraQkv } from "./fusedLoraQkv.ts"
 import { fusedRope } from "./fusedRope.ts"
 
-const pairs: ReadonlyArray<Override> = [
+/** All of them, for who makes a table of overrides without a layer. */
+export const fusedPairs: ReadonlyArray<Override> = [
   fusedLoraLinear,
   fusedLoraQkv,
   fusedLoraMlp,
@@ -19,9 +20,9 @@ const pairs: ReadonlyArray<Override> = [
 
 export const FusedKernels = {
   /** The ops that have a fused pair. */
-  ops: pairs.map(({ op }) => op),
-  layer: Kernels.override("fused-kernels", ...pairs) as Layer.Layer<Kernels, never, Kernels>,
+  ops: fusedPairs.map(({ op }) => op),
+  layer: Kernels.override("fused-kernels", ...fusedPairs) as Layer.Layer<Kernels, never, Kernels>,
   /** Some of them, by the op's name. */
   layerOf: (ops: ReadonlyArray<string>): Layer.Layer<Kernels, never, Kernels> =>
-    Kernels.override(`fused-kernels (${ops.join(", ")})`, ...pairs.filter(({ op }) => ops.includes(op)))
+    Kernels.override(`fused-kernels (${ops.join(", ")})`, ...fusedPairs.filter(({ op }) => ops.includes(op)))
 }

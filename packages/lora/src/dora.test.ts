@@ -1,7 +1,7 @@
 /** DoRA on the reference: the norm of W + sBA without W, and the op's gradients by finite differences. */
 import assert from "node:assert/strict"
 import test from "node:test"
-import { denseCodec, Graph, type Scope, sourceOf } from "@graft/core"
+import { denseCodec, Graph, oneArena, ReferenceQueue, type Scope, sourceOf } from "@graft/core"
 import {
   assertClose,
   type OpCase,
@@ -9,6 +9,7 @@ import {
   randomTensor,
   randomValues,
   tensorOf,
+  testGolden,
   testGradient
 } from "@graft/testing"
 import { doraLinear, doraNorm } from "./dora.ts"
@@ -62,3 +63,19 @@ const doraCase: OpCase = {
   }
 }
 testGradient("lora", doraCase)
+
+/** With the norm of its own W + sBA, as a run has it: a constant to the tape, so no case for finite differences. */
+const ofItself: OpCase = {
+  ...doraCase,
+  prepare: (scope) => {
+    const w = frozen(scope)
+    const squares = scope.tensor([OUT], "‖W‖²")
+    w.rowNormsSquared(squares)
+    return (g, [x, a, b, m]) => {
+      const norm = doraNorm(g, w, a!, b!, 2, squares)
+      return doraLinear(g, x!, w, { start: 0, rows: TOKENS, a: a!, b: b!, scale: 2 }, m!, norm)
+    }
+  }
+}
+const open = (bytes: ReadonlyArray<number>) => new ReferenceQueue(bytes)
+testGolden("lora", { limits: oneArena("reference"), open }, ofItself)

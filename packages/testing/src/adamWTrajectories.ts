@@ -1,20 +1,10 @@
 /** What torch.optim.AdamW computed (fixtures/adamw, and the golden vectors beside the repository). */
 import { readFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
-import { adamW, widen } from "@graft/core"
-import { memorySource, parseSafetensors } from "@graft/safetensors"
+import { adamW } from "@graft/core"
+import { fixtureAt, readNumbers } from "./readFixture.ts"
 import { beside, isBeside } from "./testBeside.ts"
 import type { Trajectory } from "./testOptimizer.ts"
 
-const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
-const read = (path: string) => {
-  const file = parseSafetensors(memorySource(path, readFileSync(path)))
-  return (name: string): Float32Array => {
-    const tensor = file.get(name)
-    if (tensor === undefined) throw new RangeError(`${path} has no ${name}`)
-    return widen(tensor.read(), tensor.dtype)
-  }
-}
 interface Settings {
   readonly lr: number
   readonly betas: readonly [number, number]
@@ -27,8 +17,8 @@ const make = ({ betas: [beta1, beta2], eps, weight_decay }: Settings) =>
 const tolerance = 1e-6
 
 const fixtures = (): ReadonlyArray<Trajectory> => {
-  const tensor = read(at("../fixtures/adamw/adamw.safetensors"))
-  const { runs, kept, steps } = JSON.parse(readFileSync(at("../fixtures/adamw/adamw.json"), "utf8")) as {
+  const { tensor } = readNumbers(fixtureAt("adamw/adamw.safetensors"))
+  const { runs, kept, steps } = JSON.parse(readFileSync(fixtureAt("adamw/adamw.json"), "utf8")) as {
     readonly runs: Readonly<Record<string, Settings>>
     readonly kept: ReadonlyArray<number>
     readonly steps: number
@@ -61,7 +51,7 @@ const fixtures = (): ReadonlyArray<Trajectory> => {
 const GOLDEN = "golden/optimizers.safetensors"
 const golden = (): ReadonlyArray<Trajectory> => {
   if (!isBeside(GOLDEN)) return []
-  const tensor = read(beside(GOLDEN))
+  const { tensor } = readNumbers(beside(GOLDEN))
   const trajectory: Trajectory = {
     name: "golden torch.AdamW",
     make: make({ lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 }),

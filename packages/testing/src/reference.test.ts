@@ -1,6 +1,10 @@
+import assert from "node:assert/strict"
+import test from "node:test"
 import { type Category, type Limits, oneArena, ReferenceQueue } from "@graft/core"
 import { coreOpCases } from "./coreOpCases.ts"
+import { pairCases } from "./pairCases.ts"
 import { testBackend } from "./testBackend.ts"
+import { goldenCases, goldenNames } from "./testGolden.ts"
 import { testGradient } from "./testOp.ts"
 
 testBackend("reference", {
@@ -23,4 +27,12 @@ testBackend("constrained reference", {
   limits: constrained,
   open: (bytes) => new ReferenceQueue(bytes, { limits: constrained })
 })
-for (const one of coreOpCases) testGradient("core", one)
+for (const one of [...coreOpCases, ...pairCases]) testGradient("core", one)
+
+test("all that torch computed is compared: an op case, the step, and DoRA in its own package", () => {
+  const compared = new Set(goldenCases.map(({ name }) => name))
+  assert.deepEqual(
+    [...goldenNames].filter((name) => !compared.has(name)),
+    ["doraLinear", "step"]
+  )
+})

@@ -3,6 +3,7 @@ import { adamW } from "@graft/core"
 import { adamWTrajectories } from "./adamWTrajectories.ts"
 import type { BackendUnderTest } from "./BackendUnderTest.ts"
 import { testAdapter } from "./testAdapter.ts"
+import { testGoldenOps } from "./testGolden.ts"
 import { testKernels } from "./testKernels.ts"
 import { testModel } from "./testModel.ts"
 import { testCoreOps } from "./testOp.ts"
@@ -17,6 +18,7 @@ export const testBackend = (name: string, backend: BackendUnderTest): void => {
   testQueue(name, backend)
   testKernels(name, backend)
   testCoreOps(name, backend)
+  testGoldenOps(name, backend)
   for (const weight of denseWeights) testWeight(name, backend, weight)
   const make = adamW({ beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, groupFactors: { lora_B: 4 } })
   testOptimizer(name, backend, { name: "AdamW", make, decays: true, trajectories: adamWTrajectories })

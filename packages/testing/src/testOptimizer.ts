@@ -41,7 +41,7 @@ export interface OptimizerCase {
   /** Largest difference between a backend and the reference after some steps. */
   readonly tolerance?: number
 }
-const specs: ReadonlyArray<ParameterSpec> = (
+export const optimizerSpecs: ReadonlyArray<ParameterSpec> = (
   [
     ["w1", [7, 5], "lora_A", true],
     ["w2", [5, 9], "lora_B", true],
@@ -61,7 +61,7 @@ export const optimizerRun = (
   queue: Queue,
   scope: Scope,
   make: MakeOptimizer,
-  of: ReadonlyArray<ParameterSpec> = specs
+  of: ReadonlyArray<ParameterSpec> = optimizerSpecs
 ) => {
   const parameters = new ParameterArena(scope, of, "parameters", "adapters")
   const gradients = new ParameterArena(scope, of, "gradients", "gradients")
@@ -135,7 +135,7 @@ export const testOptimizer = (name: string, backend: BackendUnderTest, one: Opti
     run.step(1, [1, 1, 1, 0], 0.1, 0)
     for (const [i, values] of (await run.read()).entries()) {
       const [path] = run.parameters.entries[i]!
-      const shrinks = one.decays && specs.find((s) => s.path === path)!.decays
+      const shrinks = one.decays && optimizerSpecs.find((s) => s.path === path)!.decays
       if (!shrinks) assertSame(values, before[i]!, `${path} does not decay`)
       else for (const [j, v] of values.entries()) assert.ok(Math.abs(v) < Math.abs(before[i]![j]!), `${path} decays`)
     }

@@ -12,6 +12,12 @@ export interface AttentionOptions extends AttentionSizes {
 /**
  * Causal attention over segments: one contract for packed training, padding-free batches and decoding with a KV cache.
  * segments i32 [n, 4] = (query start, query length, key start, key length). Rows that no segment names are 0.
+ *
+ *   out = softmax(scale · q kᵀ) v        q, out [tokens, heads · headDim], k, v [keys, kvHeads · headDim]
+ *
+ * Kept: q, k, v, out and the logarithm of each row's sum [tokens, heads], so that weights are made again tile by tile where
+ * they would be [heads, tokens, keys]: memory is linear in the length (arXiv:2307.08691 §3.1). Formulas of the gradients, of
+ * the window and of the soft cap: reference/attention.ts.
  */
 export const attention = definePrimitive("attention", {
   forward: (g, q: Tensor, k: Tensor, v: Tensor, segments: Tensor, options: AttentionOptions) => {

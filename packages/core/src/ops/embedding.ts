@@ -4,7 +4,10 @@ import { gatherGradient } from "../reference/embedding.ts"
 import { Tensor } from "../Tensor.ts"
 import { inFeatures, type Matrix } from "./linear.ts"
 
-/** out [tokens, hidden] = rows `ids` of w [vocabulary, hidden], frozen or trained. */
+/**
+ * out [tokens, hidden] = rows `ids` of w [vocabulary, hidden], frozen or trained. dw[ids[t]] += dy[t] is written where the
+ * gradient lies, also onto that of a tied head: no one-hot product, no [vocabulary, hidden] of its own.
+ */
 export const embedding = definePrimitive("embedding", {
   forward: (g, w: Matrix, ids: Tensor) => {
     const out = g.tensor([ids.size, inFeatures(w)], "embedding")
