@@ -109,21 +109,19 @@ export class Allocator {
   allocate(wanted: number, category: Category): Cell {
     const { alignment, maxBufferBytes } = this.layout
     const bytes = Math.max(1, Math.ceil(wanted / alignment)) * alignment
-    if (bytes > maxBufferBytes) {
+    if (bytes > maxBufferBytes)
       throw new RangeError(
         `out of memory: ${category} wants one buffer of ${bytes} bytes, this device binds at most ${maxBufferBytes}; lower the batch or the length`
       )
-    }
     const index = this.layout.arenaOf(category)
     const arena = this.#arenas[index]
     if (arena === undefined)
       throw new RangeError(`internal: ${category} lies in arena ${index} of ${this.#arenas.length}`)
     const offset = arena.take(bytes)
-    if (offset === undefined) {
+    if (offset === undefined)
       throw new RangeError(
         `out of memory: ${category} wants ${bytes} bytes, the arena has ${arena.capacity} of which ${this.#total} are in use; plan again or lower the batch`
       )
-    }
     const live = (this.live.get(category) ?? 0) + bytes
     this.live.set(category, live)
     this.peakByCategory.set(category, Math.max(live, this.peakByCategory.get(category) ?? 0))

@@ -15,8 +15,10 @@ export interface Destination {
 export type Leaf = (t: Tensor) => Destination | undefined
 /** `undefined`: nobody wants it. Ask only just before writing: the next to ask will be told to accumulate. */
 export interface Into extends Leaf {
-  /** Makes `dy` itself the gradient of `t`, without a copy. False where that can't be: then write as usual. */
+  /** Makes `dy` itself the gradient of `t`, which may then be changed where it lies. False where that can't be: then write as usual. */
   readonly pass: (t: Tensor, dy: Tensor) => boolean
+  /** Makes it that of `t` too, where others have it already: whoever adds to one of them first gets a copy. Likewise. */
+  readonly share: (t: Tensor, dy: Tensor) => boolean
 }
 
 /** How to compute an op's output again from what the tape holds anyway: then the tape need not hold the output. For cheap ops. */

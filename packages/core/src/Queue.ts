@@ -131,11 +131,10 @@ export abstract class Queue {
 
   enqueue<P>(kernel: Kernel<P>, operands: ReadonlyArray<Tensor>, params: P): void {
     const problem = dtypeProblem(kernel.dtypes ?? [], operands) ?? kernel.check?.(operands, params)
-    if (problem) {
+    if (problem)
       throw new TypeError(
         `${kernel.name}: ${problem}; operands ${operands.map((t) => `${t.name} ${t.dtype}[${t.shape}]`).join(", ")}`
       )
-    }
     if (this.#muted) return
     const accumulate = (params as { accumulate?: boolean } | null)?.accumulate === true // P may lack it
     const bound = operands.map((t, i) =>
@@ -157,9 +156,8 @@ export abstract class Queue {
     this.copyIn(operand, () => {
       const values = source()
       const bytes = values instanceof Uint8Array ? values : narrow(values, t.dtype)
-      if (bytes.byteLength !== t.bytes) {
+      if (bytes.byteLength !== t.bytes)
         throw new RangeError(`upload: ${t.name} ${t.dtype}[${t.shape}] has ${t.bytes} bytes, got ${bytes.byteLength}`)
-      }
       return bytes
     })
   }

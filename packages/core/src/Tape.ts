@@ -6,6 +6,7 @@
  */
 import type { ActivationDType, DType } from "./dtype.ts"
 import type { Again, Arriving, Into, Leaf, Outputs, Overrides, Primitive } from "./Op.ts"
+import { addInto } from "./ops/rows.ts"
 import type { Kernel, Queue } from "./Queue.ts"
 import { Scope, Tensor } from "./Tensor.ts"
 
@@ -99,11 +100,10 @@ export class Graph implements Disposable {
     if (again !== undefined && !again.from.some((t) => this.#again.has(t))) this.#again.set(again.of ?? outs[0]!, again)
     const kept = tensorsIn(saved)
     const captured = kept.find((t) => this.needs(t) && !inputs.includes(t))
-    if (captured !== undefined) {
+    if (captured !== undefined)
       throw new TypeError(
         `${name}: ${captured.name} is trained but is no argument of the op, so it would get no gradient; pass it as an argument`
       )
-    }
     this.commit(
       { name, inputs, outs, saved: kept, tracked: inputs.some((t) => this.needs(t)) },
       (dys, into) => p.backward(this, (out instanceof Tensor ? dys[0] : dys) as Arriving<O>, saved, into) // as `out` is, so are they
@@ -162,34 +162,40 @@ export class Graph implements Disposable {
   backward(root: Tensor, dy: Tensor, leaf: Leaf): void {
     const gradients = new Map<Tensor, Tensor>([[root, dy]])
     const made = new Set<Tensor>(this.#tape.flatMap((n) => n.outs))
-    const passed = new Set<Tensor>()
+    const read = new Set<Tensor>() // what the node that runs reads and what it handed on
+    const isShared = (d: Tensor, by?: Tensor) =>
+      d === dy || [...gradients].some(([t, other]) => other === d && t !== by)
     const into: Into = Object.assign(
       (t: Tensor) => {
         if (!this.#tracked.has(t)) return undefined
         if (!made.has(t)) return leaf(t)
         const known = gradients.get(t)
-        if (known !== undefined) return { tensor: known, accumulate: true }
+        if (known !== undefined && !read.has(known) && !isShared(known, t)) return { tensor: known, accumulate: true }
         const fresh = this.#root.tensor(t.shape, `d(${t.name})`, t.dtype, "gradients")
         gradients.set(t, fresh)
-        return { tensor: fresh, accumulate: false }
+        if (known !== undefined) addInto(this, fresh, known)
+        return { tensor: fresh, accumulate: known !== undefined }
       },
       {
-        pass: (t: Tensor, d: Tensor) => {
-          const fits = this.#tracked.has(t) && made.has(t) && !gradients.has(t) && d !== dy && !passed.has(d)
+        share: (t: Tensor, d: Tensor) => {
+          const fits = this.#tracked.has(t) && made.has(t) && !gradients.has(t)
           if (!fits || d.dtype !== t.dtype || d.size !== t.size) return false
           gradients.set(t, d)
-          passed.add(d)
+          read.add(d)
           return true
-        }
+        },
+        pass: (t: Tensor, d: Tensor) => !isShared(d) && into.share(t, d)
       }
     )
     for (let node = this.#tape.pop(); node !== undefined; node = this.#tape.pop()) {
+      read.clear()
+      for (const t of node.outs.slice(1)) if (gradients.has(t)) into(t) // a buffer for each
       const dys = node.outs.map((t) => gradients.get(t))
-      for (const d of dys) if (d !== undefined) passed.delete(d) // its new owner is this node
+      for (const [i, d] of dys.entries()) if (d !== undefined && gradients.delete(node.outs[i]!)) read.add(d)
       for (const t of node.held) this.#remake(t)
       this.queue.origin = `${node.name} backward`
       node.backward(dys, into)
-      for (const d of dys) if (d !== undefined && d !== dy && !passed.has(d)) this.#root.free(d)
+      for (const d of dys) if (d !== undefined && !isShared(d)) this.#root.free(d)
       for (const t of node.held) this.#release(t)
     }
   }

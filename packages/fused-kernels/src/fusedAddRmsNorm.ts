@@ -4,12 +4,14 @@
  *   r = 1 / rms(h)        d = dh + r · (dn · w − h · r² · Σ(dn · w · h) / hidden)        dx = dy = d
  *
  * Against addRows and rmsNorm it saves a reading of h forwards; backwards the norm's share is added where dh lies, which
- * becomes the gradient of x. n is computed again for whoever reads it later. The composed twin is core's ops/rmsNorm.ts.
+ * becomes the gradient of x and of y, without a copy for either. n is computed again for whoever reads it later. The composed
+ * twin is core's ops/rmsNorm.ts.
  */
 import {
   addInto,
   addRmsNorm,
   addRmsNormKernel,
+  addTo,
   override,
   Routed,
   rmsNormBackwardW,
@@ -37,11 +39,10 @@ export const fusedAddRmsNorm = override(addRmsNorm, {
     const dw = dNormed === undefined ? undefined : into(w)
     if (dw !== undefined) g.run(rmsNormBackwardW, [dw.tensor, dNormed!, h], { epsilon, accumulate: dw.accumulate })
     if (d === undefined) return
-    const dy = into(y.tensor)
-    if (dy !== undefined) addInto(g, dy.tensor, d, { accumulate: dy.accumulate })
-    if (passed || into.pass(x.tensor, d)) return
-    const dx = into(x.tensor)
-    if (dx !== undefined) addInto(g, dx.tensor, d, { accumulate: dx.accumulate })
-    if (d !== dh) g.release(d)
+    const shared = into.share(y.tensor, d)
+    if (!shared) addTo(g, into(y.tensor), d)
+    if (passed || into.share(x.tensor, d)) return
+    addTo(g, into(x.tensor), d)
+    if (d !== dh && !shared) g.release(d)
   }
 })

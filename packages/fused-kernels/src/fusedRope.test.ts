@@ -44,7 +44,7 @@ const run = async (overrides: ReadonlyMap<string, Override>, readTwice: boolean)
     const turned = rope(g, h, table, HEADS)
     // Read once, h's gradient is the turned one; read twice, it must be added to another.
     const y = readTwice ? addRows(g, turned, h, 0, 0.5) : turned
-    const out: Tensor = addRows(g, y, x, 0, 1)
+    const out: Tensor = addRows(g, x, y, 0, 2) // whose gradient is no tensor of the caller's
     const written = new Set<Tensor>()
     g.backward(out, dy, (t) => {
       const tensor = gradients.get(t)

@@ -166,6 +166,15 @@ export const coreOpCases: ReadonlyArray<OpCase> = [
     named((g, a, b) => addRows(g, addRows(g, a!, b!, 0, 1), addRows(g, b!, a!, 0, 2), 0, 1))
   ),
   opCase(
+    "addRows of what is read again",
+    [x, y],
+    named((g, a, b) => {
+      const [t, u] = [swiglu(g, a!, b!), swiglu(g, b!, b!)]
+      const v = swiglu(g, t, u) // adds to the gradients that the sum gives t and u in one
+      return addRows(g, addRows(g, t, u, 0, 1), v, 0, 1)
+    })
+  ),
+  opCase(
     "linear of some rows, twice",
     [x, parameter("a", 3, WIDTH)],
     named((g, t, w) =>

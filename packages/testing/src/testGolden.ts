@@ -26,7 +26,7 @@ export const testGolden = (name: string, backend: BackendUnderTest, one: OpCase,
   test(`${name}: ${one.name} is torch's`, () =>
     onDevice(backend, async (queue, scope) => {
       const { value, gradients } = runOpCase(queue, scope, overrides === undefined ? one : { ...one, overrides })
-      const tolerance = toleranceOf(backend, [])
+      const tolerance = 3 * toleranceOf(backend, []) // theirs is f64: roundings of a whole chain
       assertClose(await value, numbers(`${one.name}/value`), tolerance, "value")
       for (const [i, t] of one.inputs.entries())
         assertClose(await gradients[i]!, numbers(`${one.name}/d ${t.name}`), tolerance, `gradient of ${t.name}`)

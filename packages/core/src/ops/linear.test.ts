@@ -30,7 +30,7 @@ test("inner sizes that differ are named", () =>
   onReference(async (queue, scope) => {
     using g = new Graph(queue)
     const [x, w] = [randomTensor(scope, "x", [4, 6], 1), randomTensor(scope, "w", [3, 5], 2)]
-    assert.throws(() => linear(g, x, w), /linear: x is \[4,6\] but w is \[3, 5\]: inner sizes differ/)
+    assert.throws(() => linear(g, x, w), /linear: x \[4,6\] does not fit w \[3, 5\]: inner sizes/)
   }))
 test("a frozen linear keeps nothing of its input, a trained one keeps it", () => {
   const kept = (trained: boolean) =>

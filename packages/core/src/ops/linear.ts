@@ -57,9 +57,7 @@ export const gradientOfRange = (g: Graph, into: Into, x: Tensor, { rows }: RowRa
 export const linear = definePrimitive("linear", {
   forward: (g, x: Tensor, w: Matrix, range: RowRange = { start: 0, rows: x.rows }) => {
     if (x.columns !== inFeatures(w))
-      throw new TypeError(
-        `linear: x is [${x.shape}] but w is [${outFeatures(w)}, ${inFeatures(w)}]: inner sizes differ`
-      )
+      throw new TypeError(`linear: x [${x.shape}] does not fit w [${outFeatures(w)}, ${inFeatures(w)}]: inner sizes`)
     const { start: xRow, rows } = range
     const out = g.tensor([rows, outFeatures(w)], "linear")
     applyMatrix(g, out, x, w, { xRow, rows })

@@ -1,5 +1,5 @@
 /** Ops on rows of tokens: residual add, rows added back, scaled columns, sum. */
-import { definePrimitive, Routed } from "../Op.ts"
+import { type Destination, definePrimitive, Routed } from "../Op.ts"
 import {
   type AddScaled,
   add,
@@ -15,6 +15,10 @@ import type { Tensor } from "../Tensor.ts"
 /** out (+)= scale · x over a window of rows; also the cast between dtypes. */
 export const addInto = (g: Graph, out: Tensor, x: Tensor, p: Partial<AddScaled> = {}): void =>
   g.run(addScaled, [out, x], { width: x.columns, rows: x.rows, outRow: 0, xRow: 0, scale: 1, accumulate: false, ...p })
+/** As `addInto` where a gradient goes, if anybody wants it. */
+export const addTo = (g: Graph, to: Destination | undefined, x: Tensor, p: Partial<AddScaled> = {}): void => {
+  if (to !== undefined) addInto(g, to.tensor, x, { ...p, accumulate: to.accumulate })
+}
 
 /** y = a, and rows [start, …) of it plus scale · b [rows, width]. The residual add is start 0, scale 1. */
 export const addRows = definePrimitive("addRows", {
@@ -28,12 +32,9 @@ export const addRows = definePrimitive("addRows", {
     return { out, saved: { a: new Routed(a), b: new Routed(b), start, scale } }
   },
   backward: (g, dy, { a, b, start, scale }, into) => {
-    const db = into(b.tensor)
-    if (db !== undefined)
-      addInto(g, db.tensor, dy, { rows: b.tensor.rows, xRow: start, scale, accumulate: db.accumulate })
-    if (into.pass(a.tensor, dy)) return
-    const da = into(a.tensor)
-    if (da !== undefined) addInto(g, da.tensor, dy, { accumulate: da.accumulate })
+    if (start !== 0 || scale !== 1 || !into.share(b.tensor, dy))
+      addTo(g, into(b.tensor), dy, { rows: b.tensor.rows, xRow: start, scale })
+    if (!into.share(a.tensor, dy)) addTo(g, into(a.tensor), dy)
   }
 })
 

@@ -1,7 +1,7 @@
 import type { Into } from "../Op.ts"
 import type { Graph } from "../Tape.ts"
 import type { Tensor } from "../Tensor.ts"
-import { addInto } from "./rows.ts"
+import { addTo } from "./rows.ts"
 
 /**
  * For a backward kernel that makes several gradients in one pass and overwrites them: gives it the destinations, or
@@ -24,8 +24,7 @@ export const writeTogether = (
   })
   run(outputs)
   for (const [t, temporary] of temporaries) {
-    const d = into(t)
-    if (d !== undefined) addInto(g, d.tensor, temporary, { accumulate: true })
+    addTo(g, into(t), temporary)
     g.release(temporary)
   }
 }
