@@ -74,6 +74,14 @@ export const storageFlags = {
     positiveInt("block-size").pipe(Flag.withDescription("weights that share a scale: 32, 64, 128, … 4096 (default 64)"))
   ),
   skip,
+  prepared: maybe(
+    Flag.String("prepared").pipe(
+      Flag.withMetavar("DIR"),
+      Flag.withDescription(
+        "where dense weights that --quantize makes smaller are kept for the next start, or off (default: the cache folder, from 1 GB of dense weights on)"
+      )
+    )
+  ),
   rowScales: maybe(
     Flag.Literals("row-scales", ["flat", "bitsandbytes-avx512"]).pipe(
       Flag.withDescription(
@@ -98,6 +106,7 @@ export const asStored: StorageInput = {
   doubleQuant: false,
   blockSize: undefined,
   skip: undefined,
+  prepared: undefined,
   rowScales: undefined,
   weightsMemory: undefined
 }

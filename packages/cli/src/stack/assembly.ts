@@ -19,8 +19,10 @@ import type { OpenedModel } from "@graft/llama-loader"
 import { Lora } from "@graft/lora"
 import { Effect, Layer } from "effect"
 import type { BackendInput, StorageInput } from "../flags/modelFlags.ts"
+import { usePrepared } from "../prepared/usePrepared.ts"
 import { bytes } from "../show/quantities.ts"
 import type { Screen } from "../show/Screen.ts"
+import { withAddedTokens } from "./addedTokens.ts"
 import { backendLayer } from "./backendLayer.ts"
 import { loadBytes } from "./loadBytes.ts"
 import { computeOf, loaderLayer } from "./weightStorage.ts"
@@ -45,6 +47,16 @@ export const assemblyLayer = (input: AssemblyInput, model: OpenedModel) =>
       return adapter.pipe(Layer.provideMerge(yield* loaderLayer(model, input, compute)))
     })
   ).pipe(Layer.provideMerge(backendLayer(input)))
+
+/** The same over the prepared file, where one is wanted: it is made if there is none. `screen` is told of it. */
+export const preparedAssembly = Effect.fnUntraced(function* (
+  input: AssemblyInput & { readonly addTokens?: string | undefined },
+  opened: OpenedModel,
+  screen: Screen
+) {
+  const ready = yield* usePrepared(opened, input, screen)
+  return assemblyLayer(ready.input, yield* withAddedTokens(ready.model, input))
+})
 
 /** What a memory plan is made from. */
 export const assemblyOf = Effect.fnUntraced(function* (input: Pick<BackendInput, "compute">) {

@@ -10,8 +10,10 @@ import { FolderStore, Trainer } from "@graft/trainer"
 import { Context, Effect, Layer } from "effect"
 import type { PlanInput } from "../flags/planFlags.ts"
 import type { TrainInput } from "../flags/trainFlags.ts"
+import { findPrepared, type Ready, usePrepared } from "../prepared/usePrepared.ts"
 import { InvalidInput } from "../problems.ts"
 import { costOf } from "../rates/expectedTime.ts"
+import type { Screen } from "../show/Screen.ts"
 import { adapterLayer } from "./adapterLayer.ts"
 import { withAddedTokens } from "./addedTokens.ts"
 import { backendLayer } from "./backendLayer.ts"
@@ -30,14 +32,29 @@ import { computeOf, loaderLayer } from "./weightStorage.ts"
 import { type AverageStep, averageOf, workOfStep } from "./workOfStep.ts"
 
 /** `store`: where the run is kept; a plan has none. `profile` is told of what the device runs. */
-export const prepareRun = Effect.fnUntraced(function* (input: TrainInput, store?: string, profile?: Profile) {
-  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
-  return yield* stackOf(input, model, rowsOf(input, model), store, profile)
+export const prepareRun = Effect.fnUntraced(function* (
+  input: TrainInput,
+  store?: string,
+  profile?: Profile,
+  screen?: Screen
+) {
+  const opened = yield* openNamed(input.model, screen)
+  const model = yield* withAddedTokens(opened, input)
+  const found = yield* findPrepared(opened, input, screen)
+  const run = yield* stackOf(input, model, yield* withTokensOf(found), rowsOf(input, model), store, profile)
+  // What is wrong with the rest of the run is known by now, before minutes of quantising.
+  const { weightsMemory = input.weightsMemory } = run.way
+  const ready = found.isMade ? found : yield* usePrepared(opened, { ...input, weightsMemory }, screen)
+  return { ...run, stack: yield* run.stackOver(yield* withTokensOf(ready)) }
 })
+const withTokensOf = ({ model, input }: Ready<TrainInput>) =>
+  Effect.map(withAddedTokens(model, input), (extended): Ready<TrainInput> => ({ model: extended, input }))
 
 /** What a plan is made of: as a run, but that the weights need not be there, and rows may be known by their length. */
 export const preparePlan = Effect.fnUntraced(function* (input: PlanInput) {
-  const model = yield* withAddedTokens(yield* openForPlan(input.model), input)
+  const opened = yield* openForPlan(input.model)
+  const model = yield* withAddedTokens(opened, input)
+  const weights = yield* withTokensOf(yield* findPrepared(opened, input))
   const { tokens, batchSize, gradAccumulation } = input
   if (tokens === undefined && input.data.length === 0)
     return yield* new InvalidInput({ message: "--data is missing; or say with --tokens how long the rows are" })
@@ -49,7 +66,8 @@ export const preparePlan = Effect.fnUntraced(function* (input: PlanInput) {
     tokens === undefined
       ? rowsOf(input, model)
       : Effect.succeed<RowsOfRun>(blankRows(tokens, batchSize, gradAccumulation))
-  return yield* stackOf(input, model, rows)
+  const run = yield* stackOf(input, model, weights, rows)
+  return { ...run, stack: yield* run.stackOver(weights) }
 })
 
 interface RowsOfRun {
@@ -71,6 +89,7 @@ const rowsOf = Effect.fnUntraced(function* (input: TrainInput, model: OpenedMode
 const stackOf = Effect.fnUntraced(function* <E, R>(
   input: TrainInput,
   model: OpenedModel,
+  weights: Ready<TrainInput>,
   rows: Effect.Effect<RowsOfRun, E, R>,
   store?: string,
   profile?: Profile
@@ -83,7 +102,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
   const adapter = yield* adapterLayer(input, model)
   const optimizer = yield* optimizerLayer(input, learningRateOf(input), store)
   // A typing mistake in a target should not have to wait for a million rows.
-  const early = adapter.pipe(Layer.provide(yield* loaderLayer(model, input, "f32")))
+  const early = adapter.pipe(Layer.provide(yield* loaderLayer(weights.model, weights.input, "f32")))
   const built = yield* Effect.scoped(Layer.build(Layer.mergeAll(early, device, optimizer)))
   const { trainsBase } = Context.get(built, Adapter).plan
 
@@ -114,7 +133,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
     })
   const sampling = yield* samplingLayer(input, model, data.template)
   const sweep = sweepLayer(input, model)
-  const stackAs = Effect.fnUntraced(function* ({ parts, ...settled }: Way) {
+  const stackAs = Effect.fnUntraced(function* ({ parts, ...settled }: Way, ready = weights) {
     const updating = yield* optimizerLayer({ ...input, ...settled }, learningRateOf(input), store)
     const rowsAs = parts === 1 ? data.dataset : cutRows(data.dataset, parts)
     const overDevice = Layer.unwrap(
@@ -128,7 +147,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
           Layer.provide(sweep),
           Layer.provide(store === undefined ? Layer.empty : FolderStore.layer(store)),
           Layer.provideMerge(adapter),
-          Layer.provideMerge(yield* loaderLayer(model, { ...input, weightsMemory }, compute))
+          Layer.provideMerge(yield* loaderLayer(ready.model, { ...ready.input, weightsMemory }, compute))
         )
       })
     )
@@ -200,7 +219,8 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
           })
         })
   const way = fit?.chosen.way ?? asked
-  return { model, data, steps, way, fit, stepAs, bytesStreamed, stack: yield* stackAs(way) }
+  const stackOver = (ready: Ready<TrainInput>) => stackAs(way, ready)
+  return { model, data, steps, way, fit, stepAs, bytesStreamed, stackOver }
 })
 /** Steps whose work is averaged. */
 const SAMPLED_STEPS = 16

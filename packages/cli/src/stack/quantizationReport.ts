@@ -100,6 +100,7 @@ export const lossesOfModel = (
         doubleQuant: flags?.doubleQuant ?? false,
         blockSize: quantized ? blockSize : undefined,
         skip: quantized ? skip : undefined,
+        prepared: undefined,
         rowScales: undefined,
         weightsMemory: undefined
       }

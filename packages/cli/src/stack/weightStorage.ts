@@ -20,7 +20,12 @@ export const computeOf = (
  * more memory. (A GGUF's blocks become f32 where they are made dense, some seven times what they take in the file.)
  */
 const denseDtype = (model: OpenedModel, compute: ActivationDType): "source" | "bf16" =>
-  compute === "bf16" && model.tensors.names.some((name) => model.tensors.get(name)?.dtype === "f32") ? "bf16" : "source"
+  compute === "bf16" &&
+  model.tensors.names.some((name) => model.tensors.get(name)?.dtype === "f32" && !OF_FOUR_BITS.test(name))
+    ? "bf16"
+    : "source"
+/** Scales and tables of quantised weights are f32 whatever the weights were. */
+const OF_FOUR_BITS = /\.weight\.(?:absmax|quant_map|nested_absmax|nested_quant_map)$/
 
 interface FourBits {
   readonly codec: "nf4" | "fp4"

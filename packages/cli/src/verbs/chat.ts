@@ -8,7 +8,7 @@ import type { ChatInput } from "../flags/generateFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { withAddedTokens } from "../stack/addedTokens.ts"
-import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
+import { assemblyOf, openAssembled, preparedAssembly } from "../stack/assembly.ts"
 import { makeDialogue, planDialogue } from "../stack/dialogue.ts"
 import { openNamed } from "../stack/openNamed.ts"
 import { type ChatMessages, encodeChat, requireTemplate, requireTokenizer } from "../stack/promptOf.ts"
@@ -17,12 +17,13 @@ import { type ChatMessages, encodeChat, requireTemplate, requireTokenizer } from
 const LONGEST = 4096
 
 export const chat = Effect.fnUntraced(function* (input: ChatInput) {
-  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
+  const opened = yield* openNamed(input.model, makeScreen(false, process.stderr))
+  const model = yield* withAddedTokens(opened, input)
   const tokenizer = yield* requireTokenizer(model)
   const template = yield* requireTemplate(model, input)
   yield* Effect.provide(
     talk(input, model, template, () => new StreamDecoder(tokenizer)),
-    assemblyLayer(input, model)
+    yield* preparedAssembly(input, opened, makeScreen(false, process.stderr))
   )
 }, Effect.scoped)
 

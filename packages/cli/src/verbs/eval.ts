@@ -6,7 +6,7 @@ import { showData, showModel } from "../show/findings.ts"
 import { duration, whole } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { withAddedTokens } from "../stack/addedTokens.ts"
-import { assemblyLayer } from "../stack/assembly.ts"
+import { preparedAssembly } from "../stack/assembly.ts"
 import { openNamed } from "../stack/openNamed.ts"
 import { rowOptions } from "../stack/rowOptions.ts"
 import { scoreBatches } from "../stack/scoreBatches.ts"
@@ -14,7 +14,8 @@ import { dataModelOf, templateOf } from "../stack/textOfModel.ts"
 
 export const evaluate = Effect.fnUntraced(function* (input: EvalInput) {
   const screen = makeScreen(input.json)
-  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
+  const opened = yield* openNamed(input.model, screen)
+  const model = yield* withAddedTokens(opened, input)
   showModel(screen, model)
   const data = yield* prepareData(
     {
@@ -26,7 +27,7 @@ export const evaluate = Effect.fnUntraced(function* (input: EvalInput) {
     dataModelOf(model, yield* templateOf(model, input))
   )
   showData(screen, data.report)
-  yield* Effect.provide(score(screen, input, data), assemblyLayer(input, model))
+  yield* Effect.provide(score(screen, input, data), yield* preparedAssembly(input, opened, screen))
 }, Effect.scoped)
 
 const score = Effect.fnUntraced(function* (screen: Screen, input: EvalInput, data: PreparedData) {

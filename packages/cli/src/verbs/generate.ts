@@ -8,12 +8,13 @@ import { rate } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { styled } from "../show/styled.ts"
 import { withAddedTokens } from "../stack/addedTokens.ts"
-import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
+import { assemblyOf, openAssembled, preparedAssembly } from "../stack/assembly.ts"
 import { openNamed } from "../stack/openNamed.ts"
 import { promptOf } from "../stack/promptOf.ts"
 
 export const generate = Effect.fnUntraced(function* (input: GenerateInput) {
-  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
+  const opened = yield* openNamed(input.model, makeScreen(false, process.stderr))
+  const model = yield* withAddedTokens(opened, input)
   const prompt = yield* promptOf(input, model)
   const { maxPositions } = model.config
   if (prompt.length >= maxPositions) {
@@ -21,7 +22,10 @@ export const generate = Effect.fnUntraced(function* (input: GenerateInput) {
       message: `the prompt has ${prompt.length} tokens, and ${model.path} has ${maxPositions} positions, of which one at least must be left for the answer; shorten it`
     })
   }
-  yield* Effect.provide(write(input, model, prompt), assemblyLayer(input, model))
+  yield* Effect.provide(
+    write(input, model, prompt),
+    yield* preparedAssembly(input, opened, makeScreen(false, process.stderr))
+  )
 }, Effect.scoped)
 
 const write = Effect.fnUntraced(function* (input: GenerateInput, model: OpenedModel, prompt: ReadonlyArray<number>) {

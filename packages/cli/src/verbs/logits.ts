@@ -15,7 +15,7 @@ import { InvalidInput } from "../problems.ts"
 import { bytes, duration, whole } from "../show/quantities.ts"
 import { makeScreen } from "../show/Screen.ts"
 import { withAddedTokens } from "../stack/addedTokens.ts"
-import { assemblyLayer, assemblyOf, openAssembled } from "../stack/assembly.ts"
+import { assemblyOf, openAssembled, preparedAssembly } from "../stack/assembly.ts"
 import { forwardPass, planForward, rowsAtOnce } from "../stack/forwardPass.ts"
 import { openNamed } from "../stack/openNamed.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
@@ -28,9 +28,10 @@ interface Ids {
 
 export const logits = Effect.fnUntraced(function* (input: LogitsInput) {
   yield* requireWritable(dirname(input.out))
-  const model = yield* withAddedTokens(yield* openNamed(input.model), input)
+  const opened = yield* openNamed(input.model, makeScreen(false, process.stderr))
+  const model = yield* withAddedTokens(opened, input)
   const ids = yield* readIds(input.ids, model.config.vocabularySize, model.config.maxPositions)
-  yield* Effect.provide(write(input, ids), assemblyLayer(input, model))
+  yield* Effect.provide(write(input, ids), yield* preparedAssembly(input, opened, makeScreen(false, process.stderr)))
 }, Effect.scoped)
 
 const readIds = (path: string, vocabularySize: number, positions: number) =>

@@ -27,7 +27,7 @@ export const train = Effect.fnUntraced(function* (input: TrainInput) {
   const out = input.out ?? DEFAULT_OUT
   yield* requireWritable(out)
   const profile = input.profile ? new Profile() : undefined
-  const { model, data, steps, stack, fit } = yield* prepareRun(input, out, profile)
+  const { model, data, steps, stack, fit } = yield* prepareRun(input, out, profile, screen)
   showModel(screen, model)
   if (data.report !== undefined) showData(screen, data.report)
   if (fit !== undefined) {

@@ -16,17 +16,37 @@ export const contentFingerprint = async (model: {
   readonly config: LlamaConfig
   readonly tensors: TensorFile
   readonly fingerprint: string
+  readonly preparedFrom?: PreparedFrom
 }): Promise<string> => {
-  const { config, tensors } = model
-  const files = new Set(tensors.names.flatMap((name) => tensors.get(name)?.file?.path ?? []))
-  if (files.size === 0 && (await isFile(model.path))) files.add(model.path)
-  const hashes = await Promise.all([...files].map(hashOf))
-  const hash = createHash("sha256").update(JSON.stringify(config))
-  if (files.size === 0) hash.update(model.fingerprint)
-  // Their order is that of their content, so that other names change nothing.
-  for (const one of hashes.sort()) hash.update(one)
+  const { config, preparedFrom } = model
+  const hashes = preparedFrom === undefined ? await contentHashes(model) : await preparedFrom.hashes()
+  const of = preparedFrom === undefined ? config : { ...config, quantization: undefined }
+  const hash = createHash("sha256").update(JSON.stringify(of))
+  if (hashes.length === 0) hash.update(model.fingerprint)
+  for (const one of hashes) hash.update(one)
   return hash.digest("hex").slice(0, 32)
 }
+
+/** A model whose tensors were made of another's, and which is named by that one's content. */
+export interface PreparedFrom {
+  /** The `contentHashes` of the source. */
+  readonly hashes: () => Promise<ReadonlyArray<string>>
+}
+
+/** SHA-256 of each file of weights. Their order is that of their content, so that other names change nothing. */
+export const contentHashes = async (model: {
+  readonly path: string
+  readonly tensors: TensorFile
+}): Promise<ReadonlyArray<string>> => {
+  const files = new Set(filesOf(model.tensors))
+  if (files.size === 0 && (await isFile(model.path))) files.add(model.path)
+  return (await Promise.all([...files].map(hashOf))).sort()
+}
+
+/** The files that tensors lie in, each once. */
+export const filesOf = (tensors: TensorFile): ReadonlyArray<string> => [
+  ...new Set(tensors.names.flatMap((name) => tensors.get(name)?.file?.path ?? []))
+]
 
 const isFile = (path: string): Promise<boolean> =>
   stat(path).then(

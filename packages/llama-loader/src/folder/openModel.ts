@@ -22,6 +22,7 @@ import { ggufTokenizer } from "../tokenizer/ggufTokenizer.ts"
 import { modelTokenizer } from "../tokenizer/modelTokenizer.ts"
 import { type Tokenizer, TokenizerError } from "../tokenizer/Tokenizer.ts"
 import { checkWeights, WeightsMismatch } from "./checkWeights.ts"
+import type { PreparedFrom } from "./contentFingerprint.ts"
 import { describe } from "./describe.ts"
 import { fingerprint } from "./fingerprint.ts"
 import { readBytes, readJson, readText } from "./readText.ts"
@@ -44,6 +45,8 @@ export interface OpenedModel {
   readonly description: string
   /** Of description and weights, see `fingerprint.ts`. */
   readonly fingerprint: string
+  /** Of a model whose weights were made from another's: its content is the other's. */
+  readonly preparedFrom?: PreparedFrom
   /** What is odd and not wrong, for a person. */
   readonly notes: ReadonlyArray<string>
 }
