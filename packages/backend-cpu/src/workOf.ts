@@ -27,7 +27,8 @@ export const workOf = ({ kernel, operands, params }: Command, pairs: (window: nu
   const { name } = kernel
   const product = p.out !== undefined && p.in !== undefined && p.rows !== undefined
   if (name === "gemm") return { flops: 2 * p.m! * p.k! * p.n!, bytes }
-  if (product) return { flops: 2 * p.rows! * p.out! * p.in!, bytes }
+  const wide = name.includes("Transposed") ? p.in : p.out
+  if (product) return { flops: 2 * p.rows! * (p.out! * p.in! + (p.rank ?? 0) * wide!), bytes }
   const onPair = name === "attention" ? 4 : name === "attentionBackward" ? 10 : 0
   return { flops: onPair === 0 ? 0 : onPair * pairs(p.window ?? 0) * p.heads! * p.headDim!, bytes }
 }

@@ -4,16 +4,26 @@
  * that GEMM calls while it packs.
  */
 import type { Queue } from "./Queue.ts"
-import type { WeightKernels } from "./reference/weightKernels.ts"
+import { enqueueProduct, type WeightKernels } from "./reference/weightKernels.ts"
 import type { Scope, Tensor } from "./Tensor.ts"
 import type { SourceTensor, TensorFile } from "./TensorSource.ts"
 
+/** A low-rank term of the same sum: + scale · h Bᵀ for y, B [out, rank]; + scale · h A for dx, A [rank, in]. */
+export interface Tail {
+  /** [rows, rank] from `hRow` on, where token 0 is the product's first; or, `transposed`, rows [hRow, hRow + rank) of [.., rows]. */
+  readonly h: Tensor
+  readonly hRow?: number
+  readonly transposed?: boolean
+  readonly factor: Tensor
+  readonly scale?: number | undefined
+}
 /** Rows [xRow, xRow + rows) of the input go to rows [yRow, …) of the output; whole tensors when left out. */
 export interface Window {
   readonly accumulate?: boolean
   readonly xRow?: number
   readonly yRow?: number
   readonly rows?: number
+  readonly tail?: Tail | undefined
 }
 
 /** W [out, in]. */
@@ -64,14 +74,11 @@ export class PanelWeight implements Weight {
   get #shape() {
     return { out: this.outFeatures, in: this.inFeatures }
   }
-  #span(x: Tensor, { accumulate = false, xRow = 0, yRow = 0, rows = x.rows }: Window) {
-    return { ...this.#shape, accumulate, xRow, yRow, rows }
-  }
   apply(y: Tensor, x: Tensor, window: Window = {}): void {
-    this.#queue.enqueue(this.#kernels.apply, [y, x, ...this.storage], this.#span(x, window))
+    enqueueProduct(this.#queue, this.#kernels, this, false, [y, x], window)
   }
   applyTransposed(dx: Tensor, dy: Tensor, window: Window = {}): void {
-    this.#queue.enqueue(this.#kernels.applyTransposed, [dx, dy, ...this.storage], this.#span(dy, window))
+    enqueueProduct(this.#queue, this.#kernels, this, true, [dx, dy], window)
   }
   dequantizeRows(out: Tensor, firstRow: number): void {
     this.#queue.enqueue(this.#kernels.dequantizeRows, [out, ...this.storage], { ...this.#shape, firstRow })

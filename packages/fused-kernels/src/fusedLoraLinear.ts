@@ -4,7 +4,8 @@
  *
  *   y = x Wᵀ + s · h Bᵀ        dB = s · dyᵀ h      dh = s · dy B      dA = dhᵀ x'      dx = dy W + drop(dh A)
  *
- * Against the composed op it saves the [tokens, out] product h Bᵀ and the copy of y that adds it, in both directions; it
+ * Against the composed op it saves the [tokens, out] product h Bᵀ and the copy of y that adds it, in both directions: where
+ * an adapter sees all rows, h Bᵀ and, without dropout, dh A are tails of the products with W (core's Weight.ts). It
  * keeps h [tokens, rank] instead of computing it again (unsloth/kernels/fast_lora.py recomputes), and a recomputation of
  * which only h is read (that of down_proj) leaves the product with W out. Its composed twin is
  * core's ops/loraLinear.ts.
@@ -34,29 +35,35 @@ const adapterInput = (g: Graph, x: Tensor, { start, rows, dropout }: AdapterSegm
   return { t, row: 0, free: () => g.release(t) }
 }
 
+/** Whether an adapter sees every row of x: then its share is a tail of the product with W. */
+const seesAll = ({ start, rows }: AdapterSegment, x: Tensor): boolean => start === 0 && rows === x.rows
+
 export const fusedLoraLinear = override(loraLinear, {
   forward: (g, x, w, segments) => {
     const { unread } = g // a recomputation that needs h alone
     const make = () => g.tensor([x.rows, w.outFeatures], "loraLinear")
     const out = unread ? g.queue.mute(make) : make()
-    if (!unread) w.apply(out, x)
     const hidden = segments.map((s) => {
-      const { start, rows, a, b, scale } = s
+      const { rows, a } = s
       const h = g.tensor([rows, a.rows], "xAᵀ")
       const input = adapterInput(g, x, s)
       g.run(gemm, [h, input.t, a], { ...plainGemm, m: rows, k: x.columns, n: a.rows, tb: true, aRow: input.row })
       input.free()
-      const last = { m: rows, k: a.rows, n: w.outFeatures, tb: true, scale, accumulate: true, outRow: start }
-      if (!unread) g.run(gemm, [out, h, b], { ...plainGemm, ...last })
       return h
     })
+    const whole = segments.findIndex((s) => seesAll(s, x))
+    const { b, scale } = segments[whole] ?? {}
+    if (!unread) w.apply(out, x, { tail: b && { h: hidden[whole]!, factor: b, scale } })
+    for (const [i, { start, rows, b, scale }] of segments.entries()) {
+      if (unread || i === whole) continue
+      const last = { m: rows, k: b.columns, n: w.outFeatures, tb: true, scale, accumulate: true, outRow: start }
+      g.run(gemm, [out, hidden[i]!, b], { ...plainGemm, ...last })
+    }
     return { out, saved: { x, w, segments, hidden } }
   },
   backward: (g, dy, { x, w, segments, hidden }, into) => {
-    const dx = into(x)
-    if (dx !== undefined) w.applyTransposed(dx.tensor, dy, { accumulate: dx.accumulate })
-    for (const [i, s] of segments.entries()) {
-      const { start, rows, a, b, scale, dropout } = s
+    const dhs = segments.map((s, i) => {
+      const { start, rows, a, b, scale } = s
       const rank = a.rows
       const db = into(b)
       if (db !== undefined) {
@@ -72,16 +79,28 @@ export const fusedLoraLinear = override(loraLinear, {
         g.run(gemm, [da.tensor, dh, input.t], { ...plainGemm, ...sizes })
         input.free()
       }
-      if (dx !== undefined && dropout === undefined) {
-        const sizes = { m: rows, k: rank, n: x.columns, accumulate: true, outRow: start }
-        g.run(gemm, [dx.tensor, dh, a], { ...plainGemm, ...sizes })
-      } else if (dx !== undefined && dropout !== undefined) {
-        const d = g.tensor([rows, x.columns], "d(dropped)")
-        g.run(gemm, [d, dh, a], { ...plainGemm, m: rows, k: rank, n: x.columns })
-        dropoutInto(g, dx.tensor, d, dropout, start, { rows, outRow: start, accumulate: true })
-        g.release(d)
-      }
-      g.release(dh)
+      return dh
+    })
+    const dx = into(x)
+    if (dx !== undefined) {
+      const whole = segments.findIndex((s) => s.dropout === undefined && seesAll(s, x))
+      const tail = segments[whole] && { h: dhs[whole]!, factor: segments[whole].a }
+      w.applyTransposed(dx.tensor, dy, { accumulate: dx.accumulate, tail })
+      for (const [i, s] of segments.entries()) if (i !== whole) addShare(g, dx.tensor, dhs[i]!, s)
     }
+    for (const dh of dhs) g.release(dh)
   }
 })
+
+/** dx += drop(dh A), of some rows or dropped out as the input was. */
+const addShare = (g: Graph, dx: Tensor, dh: Tensor, { start, rows, a, dropout }: AdapterSegment): void => {
+  const sizes = { m: rows, k: a.rows, n: a.columns }
+  if (dropout === undefined) {
+    g.run(gemm, [dx, dh, a], { ...plainGemm, ...sizes, accumulate: true, outRow: start })
+    return
+  }
+  const d = g.tensor([rows, a.columns], "d(dropped)")
+  g.run(gemm, [d, dh, a], { ...plainGemm, ...sizes })
+  dropoutInto(g, dx, d, dropout, start, { rows, outRow: start, accumulate: true })
+  g.release(d)
+}

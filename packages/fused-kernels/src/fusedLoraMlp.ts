@@ -11,7 +11,7 @@
  * twin is core's ops/loraMlp.ts.
  */
 import { loraMlp, override, Routed } from "@graft/core"
-import { adapterGradients, addAdapters, addToInput, groupsOf, hiddenOf } from "./sharedInput.ts"
+import { adapterGradients, applyAdapted, groupsOf, hiddenOf, inputGradient } from "./sharedInput.ts"
 
 export const fusedLoraMlp = override(loraMlp, {
   forward: (g, x, gate, up, down, { kernels }) => {
@@ -20,18 +20,14 @@ export const fusedLoraMlp = override(loraMlp, {
     const hidden = hiddenOf(g, x, groups)
     const inner = [x.rows, gate.weight.outFeatures]
     const [e, u] = [g.tensor(inner, "gate"), g.tensor(inner, "up")]
-    gate.weight.apply(e, x)
-    up.weight.apply(u, x)
-    addAdapters(g, [e, u], groups, hidden)
+    applyAdapted(g, e, x, gate.weight, 0, groups, hidden)
+    applyAdapted(g, u, x, up.weight, 1, groups, hidden)
     const h = g.tensor(inner, "gated")
     if (!unread || downGroups.length > 0) g.run(kernels.forward, [h, e, u], null)
     const downHidden = hiddenOf(g, h, downGroups)
     const make = () => g.tensor([x.rows, down.weight.outFeatures], "loraMlp")
     const out = unread ? g.queue.mute(make) : make()
-    if (!unread) {
-      down.weight.apply(out, h)
-      addAdapters(g, [out], downGroups, downHidden)
-    }
+    if (!unread) applyAdapted(g, out, h, down.weight, 0, downGroups, downHidden)
     g.release(h)
     const kept = groups.length > 0 ? x : new Routed(x)
     return { out, saved: { x: kept, e, u, gate, up, down, kernels, groups, hidden, downGroups, downHidden } }
@@ -43,17 +39,13 @@ export const fusedLoraMlp = override(loraMlp, {
     if (downGroups.length > 0) g.run(kernels.forward, [h, e, u], null)
     const dDown = adapterGradients(g, [dy], h, downGroups, downHidden, into)
     const passed = g.needs(input) || groups.length > 0
-    if (passed) down.weight.applyTransposed(h, dy)
-    addToInput(g, passed ? h : undefined, downGroups, dDown)
+    const dh = passed ? { tensor: h, accumulate: false } : undefined
+    inputGradient(g, dh, [[down.weight, dy]], downGroups, dDown)
     if (passed) g.run(kernels.backward, [e, u, h, e, u], null)
     g.release(h)
     if (!passed) return
     const dHidden = adapterGradients(g, [e, u], input, groups, hidden, into)
-    const dx = into(input)
-    if (dx !== undefined) {
-      gate.weight.applyTransposed(dx.tensor, e, { accumulate: dx.accumulate })
-      up.weight.applyTransposed(dx.tensor, u, { accumulate: true })
-    }
-    addToInput(g, dx?.tensor, groups, dHidden)
+    const products = [[gate.weight, e] as const, [up.weight, u] as const]
+    inputGradient(g, into(input), products, groups, dHidden)
   }
 })

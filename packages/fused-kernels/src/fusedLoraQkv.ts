@@ -3,12 +3,12 @@
  *
  *   y_i = x W_iᵀ + s · h_i B_iᵀ        dx = Σ dy_i W_i + dh A        (A, h, dh of the three stacked: sharedInput.ts)
  *
- * Against three loraLinear it saves two of three readings of x for x·Aᵀ and for dA, and two of three passes over dx for the
- * adapters' share; dx is one output from the first product on. It keeps h [3 · rank, tokens]. unsloth/kernels/fast_lora.py
+ * Against three loraLinear it saves two of three readings of x for x·Aᵀ and for dA; the adapters' shares are tails of the
+ * products with W, dx's of the last of them. It keeps h [3 · rank, tokens]. unsloth/kernels/fast_lora.py
  * (LoRA_QKV) is the pair's model; it computes h again. The composed twin is core's ops/loraQkv.ts.
  */
 import { loraQkv, override, Routed } from "@graft/core"
-import { adapterGradients, addAdapters, addToInput, groupsOf, hiddenOf } from "./sharedInput.ts"
+import { adapterGradients, applyAdapted, groupsOf, hiddenOf, inputGradient } from "./sharedInput.ts"
 
 export const fusedLoraQkv = override(loraQkv, {
   forward: (g, x, ...linears) => {
@@ -16,22 +16,16 @@ export const fusedLoraQkv = override(loraQkv, {
     const hidden = hiddenOf(g, x, groups)
     const make = (i: 0 | 1 | 2) => {
       const out = g.tensor([x.rows, linears[i].weight.outFeatures], "loraQkv")
-      linears[i].weight.apply(out, x)
+      applyAdapted(g, out, x, linears[i].weight, i, groups, hidden)
       return out
     }
     const out = [make(0), make(1), make(2)] as const
-    addAdapters(g, out, groups, hidden)
     return { out, saved: { x: groups.length > 0 ? x : new Routed(x), linears, groups, hidden } }
   },
   backward: (g, dys, { x, linears, groups, hidden }, into) => {
     const input = x instanceof Routed ? x.tensor : x
-    const dx = into(input)
-    let { accumulate = false } = dx ?? {}
-    for (const [i, dy] of dys.entries()) {
-      if (dy === undefined || dx === undefined) continue
-      linears[i]!.weight.applyTransposed(dx.tensor, dy, { accumulate })
-      accumulate = true
-    }
-    addToInput(g, dx?.tensor, groups, adapterGradients(g, dys, input, groups, hidden, into))
+    const dhs = adapterGradients(g, dys, input, groups, hidden, into)
+    const products = linears.flatMap(({ weight }, i) => (dys[i] === undefined ? [] : [[weight, dys[i]] as const]))
+    inputGradient(g, into(input), products, groups, dhs)
   }
 })

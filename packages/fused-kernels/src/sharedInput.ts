@@ -2,23 +2,26 @@
  * The adapters of several linears of one input. Those that see the same rows of x, without dropout, are one narrow product:
  * with A = [A₁; A₂; …] stacked, R = Σ rank, and h stored transposed so that an adapter's part is rows of it,
  *
- *   hᵀ [R, rows] = A xᵀ            y_i += s · h_i B_iᵀ
- *   dB_i = s · dy_iᵀ h_i           dhᵀ_i = s · B_iᵀ dy_iᵀ          dA = dhᵀ x          dx += dh A
+ *   hᵀ [R, rows] = A xᵀ            y_i = x W_iᵀ + s · h_i B_iᵀ
+ *   dB_i = s · dy_iᵀ h_i           dhᵀ_i = s · B_iᵀ dy_iᵀ          dA = dhᵀ x          dx = Σ dy_i W_i + dh A
  *
- * so that x is read once where it was read for each, forwards and for dA, and dx is added to once. An adapter with dropout
+ * so that x is read once where it was read for each, forwards and for dA. Where adapters see all rows of x, s · h B_iᵀ and dh A
+ * are tails of the products with W (core's Weight.ts): y and dx are written once, not read and written again. An adapter with dropout
  * has a mask of its own (PEFT's semantics: one dropout a module), and so a product of its own.
  */
 import {
   type AdaptedWeight,
   type AdapterSegment,
   addInto,
+  type Destination,
   dropoutInto,
   fill,
   type Graph,
   gemm,
   type Into,
   plainGemm,
-  type Tensor
+  type Tensor,
+  type Weight
 } from "@graft/core"
 
 /** An adapter of linear `linear`, whose h are rows [row, row + rank) of its group's. */
@@ -80,19 +83,36 @@ export const hiddenOf = (g: Graph, x: Tensor, groups: ReadonlyArray<Group>): Rea
     return h
   })
 
-/** outs_i += s · h_i B_iᵀ */
-export const addAdapters = (
+/** Whether these adapters see every row of x: then their share is a tail of the product with W. */
+const seesAll = ({ start, rows }: Group, x: Tensor): boolean => start === 0 && rows === x.rows
+
+/** out = x Wᵀ + s · h Bᵀ of linear `linear`: one adapter of all rows is a tail of the product, others are added to it. */
+export const applyAdapted = (
   g: Graph,
-  outs: ReadonlyArray<Tensor>,
+  out: Tensor,
+  x: Tensor,
+  weight: Weight,
+  linear: number,
   groups: ReadonlyArray<Group>,
   hidden: ReadonlyArray<Tensor>
 ): void => {
-  for (const [i, { start, rows, members }] of groups.entries()) {
-    for (const { linear, segment, row } of members) {
-      const { b, scale } = segment
-      const sizes = { m: rows, k: b.columns, n: b.rows, ta: true, tb: true, scale, accumulate: true }
-      g.run(gemm, [outs[linear]!, hidden[i]!, b], { ...plainGemm, ...sizes, aRow: row, outRow: start })
-    }
+  const parts = groups.flatMap((group, i) =>
+    group.members.filter((of) => of.linear === linear).map((of) => ({ ...of, group, h: hidden[i]! }))
+  )
+  const whole = parts.find(({ group }) => seesAll(group, x))
+  const tail = whole && {
+    h: whole.h,
+    hRow: whole.row,
+    transposed: true,
+    factor: whole.segment.b,
+    scale: whole.segment.scale
+  }
+  weight.apply(out, x, { tail })
+  for (const part of parts) {
+    if (part === whole) continue
+    const { b, scale, start, rows } = part.segment
+    const sizes = { m: rows, k: b.columns, n: b.rows, ta: true, tb: true, scale, accumulate: true }
+    g.run(gemm, [out, part.h, b], { ...plainGemm, ...sizes, aRow: part.row, outRow: start })
   }
 }
 
@@ -125,17 +145,31 @@ export const adapterGradients = (
     return dh
   })
 
-/** dx += dh A for all groups, where dx holds the base's share already; none where nobody wants it. Frees dh. */
-export const addToInput = (
+/**
+ * dx (+)= Σ dy W + dh A; none where nobody wants it. The share of the adapters that see all rows without dropout is a tail of
+ * the last product, others are added. Frees dh.
+ */
+export const inputGradient = (
   g: Graph,
-  dx: Tensor | undefined,
+  dx: Destination | undefined,
+  products: ReadonlyArray<readonly [Weight, dy: Tensor]>,
   groups: ReadonlyArray<Group>,
   dhs: ReadonlyArray<Tensor>
 ): void => {
-  for (const [i, dh] of dhs.entries()) {
-    if (dx !== undefined) addShare(g, dx, dh, groups[i]!)
-    g.release(dh)
+  if (dx !== undefined) {
+    const isTail = (of: Group) => seesAll(of, dx.tensor) && of.members[0]?.segment.dropout === undefined
+    const tailed = groups.findIndex(isTail)
+    for (const [i, [weight, dy]] of products.entries()) {
+      const accumulate = dx.accumulate || i > 0
+      const group = i === products.length - 1 ? groups[tailed] : undefined
+      const stacked = group && stackedA(g, group)
+      const tail = stacked && { h: dhs[tailed]!, transposed: true, factor: stacked.a }
+      weight.applyTransposed(dx.tensor, dy, { accumulate, tail })
+      stacked?.release()
+    }
+    for (const [i, group] of groups.entries()) if (i !== tailed) addShare(g, dx.tensor, dhs[i]!, group)
   }
+  for (const dh of dhs) g.release(dh)
 }
 
 /** dA = dhᵀ x, for all at once, then each to its place. */

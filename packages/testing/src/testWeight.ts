@@ -155,6 +155,44 @@ export const testWeight = (name: string, backend: BackendUnderTest, one: WeightC
         assert.throws(() => call(y, before), TypeError, "x of another width or length")
       }
     })
+    check(`a low-rank tail is part of the product, activations ${dtype}`, async (queue, scope, out, inner) => {
+      const weight = encode(one, scope, out, inner)
+      const w = await dequantised(queue, weight)
+      const [rank, scale] = [3, -1.5]
+      for (const back of [false, true]) {
+        const [from, to] = back ? [out, inner] : [inner, out]
+        const factor = randomTensor(scope, "factor", back ? [rank, to] : [to, rank], 5)
+        const right = await queue.read(factor)
+        const [x, h] = [
+          randomTensor(scope, "x", [ROWS, from], 2, dtype),
+          randomTensor(scope, "h", [ROWS, rank], 3, dtype)
+        ]
+        const wanted = product(await queue.read(x), back ? transposed(w, out, inner) : w, to, from)
+        const hidden = await queue.read(h)
+        const share = product(hidden, back ? transposed(right, rank, to) : right, to, rank)
+        for (const [i, v] of share.entries()) wanted[i]! += scale * v
+        const call = (...args: Parameters<Weight["apply"]>) =>
+          back ? weight.applyTransposed(...args) : weight.apply(...args)
+        const y = scope.tensor([ROWS, to], "y", dtype)
+        call(y, x, { tail: { h, factor, scale } })
+        const tolerance = toleranceOf(backend, [dtype])
+        assertClose(await queue.read(y), wanted, tolerance, "h by rows")
+
+        const [hRow, xRow, rows] = [2, 1, ROWS - 2]
+        const columns = Array.from(
+          { length: rank * rows },
+          (_, i) => hidden[(xRow + (i % rows)) * rank + Math.floor(i / rows)]!
+        )
+        const stacked = [...new Array<number>(hRow * rows).fill(NaN), ...columns]
+        const ht = tensorOf(scope, "hᵀ", [hRow + rank, rows], stacked, dtype)
+        call(y, x, { accumulate: true, xRow, yRow: xRow, rows, tail: { h: ht, hRow, transposed: true, factor, scale } })
+        for (let i = xRow * to; i < (xRow + rows) * to; i++) wanted[i]! *= 2
+        assertClose(await queue.read(y), wanted, tolerance, "rows of hᵀ, added within more")
+        const short = { h: ht, hRow: hRow + 1, transposed: true, factor, scale }
+        assert.throws(() => call(y, x, { rows, tail: short }), TypeError, "h without enough rows")
+        assert.throws(() => call(y, x, { tail: { h, factor: h } }), TypeError, "a factor of another width")
+      }
+    })
   }
   check("nothing but its storage stays, and a plan reads no source", async (queue, scope, out, inner) => {
     const weight = encode(one, scope, out, inner)

@@ -1,5 +1,5 @@
 // The matrix products against a naive reference in double: all dtypes and transpositions, odd shapes, row offsets, sources
-// with and without their fast functions, a reduction split over passes, sums of several terms; and the same bits for any
+// with and without their fast functions, a reduction split over passes, low-rank tails; and the same bits for any
 // number of threads and any company of rows. Linked with gemm.cc, weight.cc and dense.cc of one instruction set.
 #include "harness.h"
 
@@ -203,7 +203,7 @@ void eightBitRow(const graft_weight* w, float* dst, int64_t row, int64_t col0, i
 }
 /** As from a header that ended with row_f32: what follows is not part of the record. */
 const graft_panel_source eightBit{offsetof(graft_panel_source, fill_f32), 2, eightBitRow,
-                                  reinterpret_cast<decltype(graft_panel_source::fill_f32)>(1), nullptr, nullptr};
+                                  reinterpret_cast<decltype(graft_panel_source::fill_f32)>(1), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
 
 struct CodecCase {
   std::string name;
@@ -299,23 +299,97 @@ void testFault() {
   }
 }
 
+struct TailCase {
+  int64_t rank, hRow;
+  bool transposed, hTransposed, accumulate;
+  double scale;
+};
+
+/** y (+)= x W^T + s h B^T and dx (+)= dy W + s h A, alone and in parts, with other threads, against a sum in double. */
+void tailCase(const graft::Pool& pool, int kind, Shape s, int mix, TailCase c) {
+  const auto& [rank, hRow, transposed, hTransposed, accumulate, scale] = c;
+  const int64_t out = s.n, in = s.k, from = transposed ? out : in, to = transposed ? in : out, xRow = 1, yRow = 2;
+  const CodecCase codec = codecCase(kind, out, in);
+  const Tensor x = randomTensor(mixed(mix, 1), {s.m + 2, from}), before = randomTensor(mixed(mix, 0), {s.m + 3, to});
+  // What surrounds h is NaN.
+  Tensor h(mixed(mix, 2), hTransposed ? std::vector<int64_t>{hRow + rank + 1, s.m} : std::vector<int64_t>{hRow + s.m + 1, rank});
+  for (int64_t e = 0; e < s.m * rank; e++) h.set(hRow * (hTransposed ? s.m : rank) + e, normal());
+  const Tensor factor = randomTensor(mixed(mix, 3), transposed ? std::vector<int64_t>{rank, in} : std::vector<int64_t>{out, rank});
+  const auto run = [&](const graft::Pool& on, Tensor& y, const Tensor& hidden, int64_t first, int64_t rows, int64_t at) {
+    std::vector<Operand> operands{y.operand, x.operand, hidden.operand, factor.operand};
+    for (const Tensor& t : codec.storage) operands.push_back(t.operand);
+    call(on, transposed ? "X.applyTransposedWithTail" : "X.applyWithTail", codec.source, operands,
+         {{"out", out}, {"in", in}, {"accumulate", accumulate}, {"xRow", xRow + first}, {"yRow", at}, {"rows", rows},
+          {"rank", rank}, {"hRow", hTransposed ? hRow : hRow + first}, {"hTransposed", hTransposed}, {"scale", scale}});
+  };
+  Tensor y = before.copy();
+  run(pool, y, h, 0, s.m, yRow);
+  char what[200];
+  std::snprintf(what, sizeof what, "%s%d with tail m=%d in=%d out=%d rank=%d transposed=%d h transposed=%d accumulate=%d mix=%d", codec.name.c_str(),
+                kind, int(s.m), int(in), int(out), int(rank), transposed, hTransposed, accumulate, mix);
+
+  const auto left = [&](int64_t i, int64_t p) {
+    return p < from ? x.get((xRow + i) * from + p) : h.get(hTransposed ? (hRow + p - from) * s.m + i : (hRow + i) * rank + p - from);
+  };
+  const auto right = [&](int64_t p, int64_t j) {
+    if (p < from) return codec.values[size_t(transposed ? p * in + j : j * in + p)];
+    return double(float(scale) * float(factor.get(transposed ? (p - from) * in + j : j * rank + p - from)));
+  };
+  const Tensor* old = accumulate ? &before : nullptr;
+  double worst = excess(y, yRow, to, Reference(s.m, to, from + rank, left, right), 1, old);
+  if (worst > 1 && pairs && x.operand.dtype == DType::bf16 && h.operand.dtype == DType::bf16)
+    worst = excess(y, yRow, to, Reference(s.m, to, from + rank, left, [&](int64_t p, int64_t j) { return toBF16(right(p, j)); }), 1, old);
+  check(what, worst, 1);
+  double touched = 0;
+  for (int64_t e = 0; e < y.size(); e++)
+    if (e < yRow * to || e >= (yRow + s.m) * to) touched += y.get(e) != before.get(e);
+  check(std::string(what) + ": rows around the output", touched, 0);
+  for (int threads : {1, 3}) {
+    graft::Pool other = poolOf(threads).pool;
+    other.sharedBytes = pool.sharedBytes;
+    Tensor again = before.copy();
+    run(other, again, h, 0, s.m, yRow);
+    check(std::string(what) + ": bits with other threads", !same(y, again), 0);
+  }
 #if !GRAFT_SCALAR
-/** y = x W^T + s h B^T as one sum of two terms. */
-template <class Kind>
-void testTail(DType dtype) {
-  using namespace graft::GRAFT_ISA::panels;
-  const int64_t m = 70, k = 500, n = 90, r = 16;
-  const Tensor x = randomTensor(dtype, {m, k}), w = randomTensor(dtype, {n, k}), h = randomTensor(dtype, {m, r}), b = randomTensor(dtype, {n, r});
-  Tensor y(DType::f32, {m, n});
-  const Matrix sides[4] = {{x.operand.data, dtype, k, true}, {w.operand.data, dtype, k, true}, {h.operand.data, dtype, r, true}, {b.operand.data, dtype, r, true}};
-  const Term terms[2] = {{k, fillerOf<Kind>(sides[0]), fillerOf<Kind>(sides[1])}, {r, fillerOf<Kind>(sides[2]), fillerOf<Kind>(sides[3])}};
-  const Output out{y.operand.data, DType::f32, n, 1, false, false};
-  multiply<Kind>(poolOf(2).pool, m, n, terms, 2, finishOf(out));
-  const Reference wanted(m, n, k + r, [&](int64_t i, int64_t p) { return p < k ? x.get(i * k + p) : h.get(i * r + p - k); },
-                         [&](int64_t p, int64_t j) { return p < k ? w.get(j * k + p) : b.get(j * r + p - k); });
-  check("two terms", excess(y, 0, n, wanted, 1, nullptr), 1);
-}
+  // A part of the rows has the bits of the whole, as long as it is no product of few rows where the whole is none.
+  const int64_t part = s.m > 30 ? s.m / 3 : 0;
+  if (part > 8) {
+    const int64_t first = s.m - part - 1;
+    Tensor cut(h.operand.dtype, {hRow + rank, part}), some = before.copy();
+    if (hTransposed)
+      for (int64_t p = 0; p < rank; p++)
+        for (int64_t t = 0; t < part; t++) cut.set((hRow + p) * part + t, h.get((hRow + p) * s.m + first + t));
+    run(pool, some, hTransposed ? cut : h, first, part, yRow + first);
+    double different = 0;
+    for (int64_t e = (yRow + first) * to; e < (yRow + first + part) * to; e++) different += some.get(e) != y.get(e);
+    check(std::string(what) + ": bits in other company", different, 0);
+  }
 #endif
+}
+
+void testTails() {
+  int number = 0;
+  for (int kind = 0; kind < 4; kind++)
+    for (const Shape& s : {Shape{1, 130, 70}, Shape{3, 1000, 101}, Shape{7, 600, 35}, Shape{9, 64, 200}, Shape{70, 333, 100}, Shape{140, 40, 37}, Shape{2, 5, 3}})
+      for (int mix = 0; mix < 16; mix++) {
+        const int64_t ranks[] = {16, 1, 8, 33, 64, 300};
+        for (bool transposed : {false, true}) {
+          number++;
+          tailCase(poolOf(2).pool, kind, s, mix,
+                   {ranks[number % 6], number % 4 ? 0 : 5, transposed, number / 2 % 2 == 0, number % 3 == 0, number % 5 ? 2 : -0.37});
+        }
+      }
+#if !GRAFT_SCALAR
+  for (int mix : {0, 5, 10, 15})
+    for (bool transposed : {false, true}) {
+      tailCase(smallPool(2, 200 << 10), 1, {300, 300, 310}, mix, {16, 3, transposed, true, false, 2});    // passes over rows
+      tailCase(smallPool(2, 200 << 10), 3, {70, 2600, 2590}, mix, {16, 0, transposed, false, true, 0.5});  // k split
+      tailCase(smallPool(2, 60 << 10), 0, {90, 1500, 1100}, mix, {40, 1, transposed, true, true, 1});     // k and columns split
+      tailCase(smallPool(2, 4 << 10), 0, {4, 300, 310}, mix, {16, 1, transposed, true, false, 1});        // few rows, no room
+    }
+#endif
+}
 
 }  // namespace
 
@@ -329,10 +403,7 @@ int main() {
   testInfinity();
   testWeights();
   testFault();
-#if !GRAFT_SCALAR
-  testTail<graft::GRAFT_ISA::panels::Singles>(DType::f32);
-  testTail<graft::GRAFT_ISA::panels::Pairs>(DType::bf16);
-#endif
+  testTails();
   std::printf("%d checks, %d failures\n", checks, failures);
   return failures != 0;
 }

@@ -1,8 +1,8 @@
 /**
- * The five kernels of a frozen W [out, in] over any reader of its rows. W is read in pieces of rows, so that what is
+ * The kernels of a frozen W [out, in] over any reader of its rows. W is read in pieces of rows, so that what is
  * dequantised for one use stays below a bound.
  */
-import { added, type Body, type Call, columnsOf, placed, product, rowsFrom, rowsOf, sizeOf } from "../Call.ts"
+import { added, type Body, type Call, columnsOf, placed, product, rowsFrom, rowsOf, scalar, sizeOf } from "../Call.ts"
 import type { Handle, Ops } from "../TensorFlow.ts"
 
 /** Elements of W that are dequantised at one time. */
@@ -30,20 +30,31 @@ const spansOf = <T>(call: Call<T>, { lies }: Reader, from = 0, all = call.number
 const joined = <T>(tf: Ops<T>, parts: ReadonlyArray<T>, axis: number): T =>
   parts.length === 1 ? parts[0]! : tf.concat([...parts], axis)
 
+/** scale · h · factor, the tail of a product; the factor is [out, rank], or [rank, in] where W is transposed. */
+const tailOf = <T extends Handle>(call: Call<T>, rows: number, transposed: boolean): T => {
+  const { tf, number } = call
+  const [rank, hRow, hTransposed] = [number("rank"), number("hRow"), call.flag("hTransposed")]
+  const h = rowsFrom(tf, call.at(2), hRow, hTransposed ? rank : rows)
+  return tf.mul(product(tf, h, call.at(3), hTransposed, !transposed), scalar(tf, number("scale")))
+}
+/** `sum`, and the tail's, where the call has one. */
+const withTail = <T extends Handle>(call: Call<T>, tailed: boolean, sum: T, transposed: boolean): T =>
+  tailed ? call.tf.add(sum, tailOf(call, call.number("rows"), transposed)) : sum
+
 const apply =
-  (reader: Reader): Body =>
+  (reader: Reader, tailed = false): Body =>
   (call) => {
     const { tf, number } = call
     const [rows, yRow] = [number("rows"), number("yRow")]
     if (rows === 0) return [call.at(0)]
     const x = rowsFrom(tf, call.at(1), number("xRow"), rows)
     const parts = spansOf(call, reader).map((span) =>
-      tf.tidy(() => product(tf, x, reader.rows(call, 2, span.first, span.rows), false, true))
+      tf.tidy(() => product(tf, x, reader.rows(call, tailed ? 4 : 2, span.first, span.rows), false, true))
     )
-    return [placed(call, added(call, joined(tf, parts, 1), yRow), yRow)]
+    return [placed(call, added(call, withTail(call, tailed, joined(tf, parts, 1), false), yRow), yRow)]
   }
 const applyTransposed =
-  (reader: Reader): Body =>
+  (reader: Reader, tailed = false): Body =>
   <T extends Handle>(call: Call<T>) => {
     const { tf, number } = call
     const [rows, yRow] = [number("rows"), number("yRow")]
@@ -53,11 +64,11 @@ const applyTransposed =
     for (const { first, rows: some } of spansOf(call, reader)) {
       sum = tf.tidy(() => {
         const part = some === number("out") ? dy : tf.slice(dy, [0, first], [rows, some])
-        const dx = product(tf, part, reader.rows(call, 2, first, some), false, false)
+        const dx = product(tf, part, reader.rows(call, tailed ? 4 : 2, first, some), false, false)
         return sum === undefined ? dx : tf.add(sum, dx)
       })
     }
-    return [placed(call, added(call, sum!, yRow), yRow)]
+    return [placed(call, added(call, withTail(call, tailed, sum!, true), yRow), yRow)]
   }
 const dequantizeRows =
   (reader: Reader): Body =>
@@ -97,6 +108,8 @@ const rowNormsSquared =
 export const weightBodies = (reader: Reader): Readonly<Record<string, Body>> => ({
   apply: apply(reader),
   applyTransposed: applyTransposed(reader),
+  applyWithTail: apply(reader, true),
+  applyTransposedWithTail: applyTransposed(reader, true),
   dequantizeRows: dequantizeRows(reader),
   gatherRows: gatherRows(reader),
   rowNormsSquared: rowNormsSquared(reader)

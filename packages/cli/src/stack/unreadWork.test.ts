@@ -11,7 +11,8 @@ const LINEARS = 7 * toySizes.layers
 const programOf = (checkpointing: boolean, compute: "f32" | "bf16" = "f32") => {
   const recipe = toyRecipe({ overrides, adapter: toyLora({ rank: 3 }), checkpointing, compute })
   const { program, ops } = planOf(oneArena("meta"), recipe, [[toyDocument(0, 20), toyDocument(1, 13)]])
-  const count = (name: string) => ops.filter((op) => op === name).length
+  /** Products, with a tail or without. */
+  const count = (name: string) => ops.filter((op) => op === name || op === `${name}WithTail`).length
   return { program, count }
 }
 
@@ -19,6 +20,12 @@ test("there is no dx below the first adapter", () => {
   const { count } = programOf(false)
   assert.equal(count("dense.apply"), LINEARS + 1) // and the head
   assert.equal(count("dense.applyTransposed"), LINEARS - 3 + 1) // q, k and v of the first layer read the embedding
+})
+
+test("adapters' shares of y and dx are tails of the products with W", () => {
+  const { count } = programOf(false)
+  assert.equal(count("dense.applyWithTail"), LINEARS)
+  assert.equal(count("dense.applyTransposedWithTail"), LINEARS - 3)
 })
 
 test("recomputation leaves out the product of down_proj and the head", () => {

@@ -3,19 +3,14 @@ import { gemm, plainGemm } from "../reference/gemm.ts"
 import { fill } from "../reference/rows.ts"
 import type { Graph } from "../Tape.ts"
 import { Tensor } from "../Tensor.ts"
-import type { Weight } from "../Weight.ts"
+import type { Weight, Window } from "../Weight.ts"
 
 /** A matrix [out, in]: a frozen operator, or a tensor that is trained. */
 export type Matrix = Weight | Tensor
 export const outFeatures = (w: Matrix): number => (w instanceof Tensor ? w.rows : w.outFeatures)
 export const inFeatures = (w: Matrix): number => (w instanceof Tensor ? w.columns : w.inFeatures)
 
-interface Rows {
-  readonly xRow?: number
-  readonly yRow?: number
-  readonly rows?: number
-  readonly accumulate?: boolean
-}
+type Rows = Omit<Window, "tail">
 /** y (+)= x wᵀ and dx (+)= dy w over a window of rows, for either kind of matrix. */
 export const applyMatrix = (
   g: Graph,

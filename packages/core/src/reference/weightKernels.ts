@@ -1,6 +1,7 @@
-/** The five kernels of a weight codec, from one function that fills a row of W. Slow and obvious; natively GEMM packs panels. */
-import type { Kernel, View } from "../Queue.ts"
+/** The kernels of a weight codec, from one function that fills a row of W. Slow and obvious; natively GEMM packs panels. */
+import type { Kernel, Queue, View } from "../Queue.ts"
 import type { Tensor } from "../Tensor.ts"
+import type { Weight, Window } from "../Weight.ts"
 
 /** Fills `panel` [in] with row `row` of W, from the storage operands as views. */
 export type FillRow = (panel: Float32Array, storage: ReadonlyArray<View>, row: number, inFeatures: number) => void
@@ -16,6 +17,50 @@ export interface WeightSpan extends WeightShape {
   readonly rows: number
 }
 const SPAN = ["out", "in", "accumulate", "xRow", "yRow", "rows"] as const
+/** The tail's h [rows, rank] from row hRow on or, transposed, rows [hRow, hRow + rank) of [.., rows]. */
+export interface TailedSpan extends WeightSpan {
+  readonly rank: number
+  readonly hRow: number
+  readonly hTransposed: boolean
+  readonly scale: number
+}
+
+/** `product`, y (+)= x Wᵀ or x W, with + scale · h · factor in the same sum: factor Bᵀ of B [out, rank], or A [rank, in]. */
+const withTail = (product: Kernel<WeightSpan>, transposed: boolean): Kernel<TailedSpan> => ({
+  ...product,
+  name: `${product.name}WithTail`,
+  fields: [...SPAN, "rank", "hRow", "hTransposed", "scale"],
+  dtypes: ["act", "act", "act", "act"],
+  check: ([y, x, h, factor, ...w], p) => {
+    const { rank, hRow, hTransposed, rows } = p
+    const [high, wide] = transposed ? [rank, p.in] : [p.out, rank]
+    const fits =
+      h!.columns === (hTransposed ? rows : rank) &&
+      h!.rows >= hRow + (hTransposed ? rank : rows) &&
+      factor!.rows === high &&
+      factor!.columns === wide
+    return (
+      product.check?.([y!, x!, ...w], p) ||
+      (!fits &&
+        `a tail of rank ${rank} takes ${hTransposed ? `hᵀ [.., ${rows}]` : `h [.., ${rank}]`} with ${hTransposed ? rank : rows} rows from ${hRow} and a factor [${high}, ${wide}]`)
+    )
+  },
+  reference: ([y, x, h, factor, ...w], p, panel) => {
+    product.reference([y!, x!, ...w], p, panel)
+    const { rank, rows, hRow } = p
+    const width = transposed ? p.in : p.out
+    for (let t = 0; t < rows; t++) {
+      for (let c = 0; c < width; c++) {
+        let sum = 0
+        for (let r = 0; r < rank; r++) {
+          const part = factor![transposed ? r * width + c : c * rank + r]!
+          sum += h![p.hTransposed ? (hRow + r) * rows + t : (hRow + t) * rank + r]! * part
+        }
+        y![(p.yRow + t) * width + c]! += p.scale * sum
+      }
+    }
+  }
+})
 
 /** Made once for a codec, since a plan and a flight record name them, and a native backend finds its panel source by `codec`. */
 export const weightKernels = (codec: string, fill: FillRow) => {
@@ -111,6 +156,34 @@ export const weightKernels = (codec: string, fill: FillRow) => {
       }
     }
   }
-  return { apply, applyTransposed, dequantizeRows, gatherRows, rowNormsSquared }
+  return {
+    apply,
+    applyTransposed,
+    applyWithTail: withTail(apply, false),
+    applyTransposedWithTail: withTail(applyTransposed, true),
+    dequantizeRows,
+    gatherRows,
+    rowNormsSquared
+  }
 }
 export type WeightKernels = ReturnType<typeof weightKernels>
+
+/** Enqueues y (+)= x Wᵀ or, `transposed`, y (+)= x W, over a window of rows, with a tail or without. */
+export const enqueueProduct = (
+  queue: Queue,
+  kernels: WeightKernels,
+  { outFeatures, inFeatures, storage }: Weight,
+  transposed: boolean,
+  [y, x]: readonly [Tensor, Tensor],
+  { accumulate = false, xRow = 0, yRow = 0, rows = x.rows, tail }: Window
+): void => {
+  const span = { out: outFeatures, in: inFeatures, accumulate, xRow, yRow, rows }
+  if (tail === undefined) {
+    queue.enqueue(transposed ? kernels.applyTransposed : kernels.apply, [y, x, ...storage], span)
+    return
+  }
+  const { h, hRow = 0, transposed: hTransposed = false, factor, scale = 1 } = tail
+  const params = { ...span, rank: transposed ? factor.rows : factor.columns, hRow, hTransposed, scale }
+  const kernel = transposed ? kernels.applyTransposedWithTail : kernels.applyWithTail
+  queue.enqueue(kernel, [y, x, h, factor, ...storage], params)
+}

@@ -1,4 +1,4 @@
-/** The five kernels of a dense weight in each of its dtypes. */
+/** The kernels of a dense weight in each of its dtypes. */
 import { denseKernels } from "@graft/core"
 import { act, actOut, f32Out, i32, type KernelCase, kernelCase, stored } from "../KernelCase.ts"
 
@@ -10,7 +10,8 @@ const SHAPES = [
   [65, 130, 7],
   [48, 64, 96]
 ] as const
-const { apply, applyTransposed, dequantizeRows, gatherRows, rowNormsSquared } = denseKernels
+const { apply, applyTransposed, applyWithTail, applyTransposedWithTail, dequantizeRows, gatherRows, rowNormsSquared } =
+  denseKernels
 
 export const denseCases = (): ReadonlyArray<KernelCase> =>
   SHAPES.flatMap(([out, inner, rows]) => {
@@ -39,6 +40,7 @@ export const denseCases = (): ReadonlyArray<KernelCase> =>
         ...part,
         accumulate: false
       }),
+      ...tailCases(out, inner, rows),
       kernelCase(dequantizeRows, title, [actOut([out, inner]), w], { ...shape, firstRow: 0 }, { exact: true }),
       kernelCase(
         dequantizeRows,
@@ -50,4 +52,29 @@ export const denseCases = (): ReadonlyArray<KernelCase> =>
       kernelCase(gatherRows, title, [actOut([rows, inner]), i32([rows], ids), w], shape, { exact: true }),
       kernelCase(rowNormsSquared, title, [f32Out([out]), w], shape)
     ]
+  })
+
+/** Products with a low-rank tail, h [rows, rank] or rows of hᵀ; whole, and within more. */
+const tailCases = (out: number, inner: number, rows: number): ReadonlyArray<KernelCase> =>
+  [applyWithTail, applyTransposedWithTail].flatMap((kernel, i) => {
+    const [wide, long] = i === 0 ? [out, inner] : [inner, out]
+    return [1, 8, 16].flatMap((rank) => {
+      const factor = act(i === 0 ? [out, rank] : [rank, inner])
+      const title = `W [${out}, ${inner}], ${rows} rows, rank ${rank}`
+      const span = { out, in: inner, rows, rank }
+      return [
+        kernelCase(
+          kernel,
+          title,
+          [actOut([rows, wide]), act([rows, long]), act([rows, rank]), factor, stored([out, inner])],
+          { ...span, accumulate: false, xRow: 0, yRow: 0, hRow: 0, hTransposed: false, scale: 2 }
+        ),
+        kernelCase(
+          kernel,
+          `${title} of hᵀ within more, added`,
+          [act([rows + 2, wide]), act([rows + 3, long]), act([rank + 5, rows]), factor, stored([out, inner])],
+          { ...span, accumulate: true, xRow: 2, yRow: 1, hRow: 3, hTransposed: true, scale: -0.37 }
+        )
+      ]
+    })
   })

@@ -211,16 +211,17 @@ static inline void multiply(const Pool& pool, int64_t m, int64_t n, const Term* 
     return;
   }
 
-  int64_t rowBytes = 0, longest = 0;
+  int64_t rowBytes = 0, firstBytes = 0, longest = 0;
   for (int64_t s = 0; s < slices; s++) {
     rowBytes += pass.slices[s].elements * 4;
+    if (pass.slices[s].term == terms) firstBytes = rowBytes;
     longest = larger(longest, pass.slices[s].elements);
   }
   // Rows of a pass: as many as the third-level cache holds; more, up to the scratch, if they would be too few to repay
   // packing B; and if they still are, k is split over passes and the sums wait in the scratch too.
   const int64_t room = static_cast<int64_t>(pool.sharedBytes) - slackBytes;
   const int64_t wanted = smaller(m, fewRows);
-  int64_t rows = smaller(packedRowsBytes, room) / rowBytes;
+  int64_t rows = smaller(packedRowsBytes / larger(1, firstBytes), room / rowBytes);  // a short tail makes no pass more
   if (rows < wanted) rows = smaller(wanted, room / rowBytes);
   const bool split = rows < wanted;
   if (split) rows = wanted;

@@ -4,7 +4,8 @@
 // up to four tokens at a time keep their sums in registers. It also serves where W is the activation and x a low-rank factor.
 // `multiplySpread`: y[tokens, n] = x[tokens, k] . W[k, n]. Vectors run along n: rows of W, scaled, are added up.
 //
-// A result does not depend on how many tokens or rows come with it: its chains of multiply-adds are cut by k alone.
+// Both sum several terms, as gemm.h does. A result does not depend on how many tokens or rows come with it: its chains of
+// multiply-adds are cut by k alone.
 #pragma once
 
 #include <graft/gemm.h>
@@ -123,23 +124,21 @@ struct DotSide {
   const WeightSide* weight;
 };
 
-/** Tokens as a panel source wants them: panel.h. None where it has no wishes. */
-struct ReadyTokens {
-  const unsigned char* data;
-  int64_t bytes;
+/** x[tokens, k] . W, one term of the sum. */
+struct DotTerm {
+  int64_t k;
+  Matrix x;
+  DotSide w;
+};
+
+/** The tokens of a term: in f32, rows padded with zeros; and as a panel source wants them (panel.h), where it has wishes. */
+struct Tokens {
+  const float* padded;
+  int64_t stride;
+  const unsigned char* ready;
+  int64_t readyBytes;
   int32_t rounded;
 };
-/** Makes them from padded ones, behind those in the shared scratch. */
-GRAFT_INLINE ReadyTokens readyTokens(const Pool& pool, const DotSide& side, const float* padded, int64_t stride,
-                                     int64_t tokens, bool rounded) {
-  if (side.weight == nullptr || !GRAFT_SOURCE_HAS(side.weight->source, dot_ready)) return {};
-  const WeightSide& w = *side.weight;
-  const int64_t bytes = w.source->token_bytes(&w.weight, rounded);
-  auto* data = static_cast<unsigned char*>(pool.shared()) + tokens * stride * 4;
-  if (bytes == 0 || tokens * (stride * 4 + bytes) > static_cast<int64_t>(pool.sharedBytes)) return {};
-  for (int64_t t = 0; t < tokens; t++) w.source->ready_token(&w.weight, data + t * bytes, padded + t * stride, rounded);
-  return {data, bytes, rounded};
-}
 
 GRAFT_INLINE void dotSide(const DotSide& side, float* y, int64_t yStride, const float* x, int64_t xStride,
                           int64_t tokens, int64_t row0, int64_t rows, int64_t k, float* scratch) {
@@ -158,47 +157,78 @@ GRAFT_INLINE void dotSide(const DotSide& side, float* y, int64_t yStride, const 
   }
 }
 
-/** Whether the scratch can hold x padded, and a row of W. */
-GRAFT_INLINE bool dotFits(const Pool& pool, int64_t tokens, int64_t k) {
-  const int64_t row = multipleUp(k, dotPadding) * 4;
-  return tokens * row <= static_cast<int64_t>(pool.sharedBytes) && row <= static_cast<int64_t>(pool.scratchBytes);
-}
-
-/** x[tokens, k] in f32, rows padded with zeros, in the shared scratch; returns the stride. */
-GRAFT_INLINE int64_t widenTokens(const Pool& pool, const Matrix& x, int64_t tokens, int64_t k) {
-  const int64_t stride = multipleUp(k, dotPadding);
-  float* padded = static_cast<float*>(pool.shared());
-  for (int64_t t = 0; t < tokens; t++) {
-    if (x.along) {
-      readMatrix(x, [&](const auto& reader) { copyRow(reader, padded + t * stride, t, 0, k); });
-    } else {
-      for (int64_t p = 0; p < k; p++) padded[t * stride + p] = elementOf(x, t, p);
-    }
-    std::memset(padded + t * stride + k, 0, static_cast<size_t>(stride - k) * 4);
+/** Whether the scratch can hold the tokens of all terms, padded, and a row of W. */
+GRAFT_INLINE bool dotFits(const Pool& pool, int64_t tokens, const DotTerm* terms, int count) {
+  int64_t all = 0;
+  for (int i = 0; i < count; i++) {
+    const int64_t row = multipleUp(terms[i].k, dotPadding) * 4;
+    if (row > static_cast<int64_t>(pool.scratchBytes)) return false;
+    all += tokens * row;
   }
-  return stride;
+  return all <= static_cast<int64_t>(pool.sharedBytes);
 }
 
-/** finish(x[tokens, k] . W[n, k]^T) */
-static inline void multiplyDot(const Pool& pool, int64_t tokens, int64_t n, int64_t k, const Matrix& x,
-                               const DotSide& w, const Finish& finish) {
-  const int64_t stride = widenTokens(pool, x, tokens, k);
-  const float* padded = static_cast<const float*>(pool.shared());
-  const ReadyTokens ready = readyTokens(pool, w, padded, stride, tokens, x.dtype == DType::bf16);
+/** Makes the tokens of each term in the shared scratch, one term behind the other; ready ones where there is room. */
+GRAFT_INLINE void makeTokens(const Pool& pool, int64_t count, const DotTerm* terms, int termCount, bool wanted, Tokens* made) {
+  auto* at = static_cast<unsigned char*>(pool.shared());
+  int64_t left = static_cast<int64_t>(pool.sharedBytes);
+  for (int i = 0; i < termCount; i++) {
+    const auto& [k, x, w] = terms[i];
+    const int64_t stride = multipleUp(k, dotPadding);
+    float* padded = reinterpret_cast<float*>(at);
+    for (int64_t t = 0; t < count; t++) {
+      if (x.along) {
+        readMatrix(x, [&](const auto& reader) { copyRow(reader, padded + t * stride, t, 0, terms[i].k); });
+      } else {
+        for (int64_t p = 0; p < k; p++) padded[t * stride + p] = elementOf(x, t, p);
+      }
+      std::memset(padded + t * stride + k, 0, static_cast<size_t>(stride - k) * 4);
+    }
+    made[i] = {padded, stride, nullptr, 0, x.dtype == DType::bf16};
+    at += count * stride * 4, left -= count * stride * 4;
+  }
+  for (int i = 0; i < termCount && wanted; i++) {
+    if (terms[i].w.weight == nullptr || !GRAFT_SOURCE_HAS(terms[i].w.weight->source, dot_ready)) continue;
+    const WeightSide& w = *terms[i].w.weight;
+    Tokens& own = made[i];
+    const int64_t bytes = w.source->token_bytes(&w.weight, own.rounded);
+    if (bytes == 0 || count * bytes > left) continue;
+    for (int64_t t = 0; t < count; t++) w.source->ready_token(&w.weight, at + t * bytes, own.padded + t * own.stride, own.rounded);
+    own.ready = at, own.readyBytes = bytes;
+    at += multipleUp(count * bytes, 64), left -= multipleUp(count * bytes, 64);
+  }
+}
+
+/** y[t, r] = the sum of one term for tokens [t0, t0 + tokens) and rows [row0, row0 + rows). */
+GRAFT_INLINE void dotOfTerm(const DotTerm& term, const Tokens& x, float* y, int64_t t0, int64_t tokens, int64_t row0,
+                            int64_t rows, float* scratch) {
+  if (x.ready != nullptr) {
+    term.w.weight->source->dot_ready(&term.w.weight->weight, y, dotRowsTogether, x.ready + t0 * x.readyBytes, x.readyBytes,
+                                     tokens, row0, rows, x.rounded);
+  } else {
+    dotSide(term.w, y, dotRowsTogether, x.padded + t0 * x.stride, x.stride, tokens, row0, rows, term.k, scratch);
+  }
+}
+
+/** finish(sum over terms of x[tokens, k] . W[n, k]^T) */
+static inline void multiplyDot(const Pool& pool, int64_t tokens, int64_t n, const DotTerm* terms, int termCount,
+                               const Finish& finish) {
+  Tokens x[maxTerms];
+  makeTokens(pool, tokens, terms, termCount, true, x);
   constexpr int64_t rowsOfTask = 2 * dotRowsTogether;
   pool.parallel(ceilDiv(n, rowsOfTask), [&](int64_t index, int worker) {
-    alignas(64) float sums[dotTokens * dotRowsTogether];
+    alignas(64) float sums[dotTokens * dotRowsTogether], more[dotTokens * dotRowsTogether];
     float* scratch = static_cast<float*>(pool.scratch(worker));
     const int64_t end = smaller(n, (index + 1) * rowsOfTask);
     for (int64_t row = index * rowsOfTask; row < end; row += dotRowsTogether) {
       const int64_t rows = smaller(dotRowsTogether, end - row);
       for (int64_t t = 0; t < tokens; t += dotTokens) {
         const int64_t some = smaller(dotTokens, tokens - t);
-        if (ready.data != nullptr) {
-          w.weight->source->dot_ready(&w.weight->weight, sums, dotRowsTogether, ready.data + t * ready.bytes, ready.bytes,
-                                      some, row, rows, ready.rounded);
-        } else {
-          dotSide(w, sums, dotRowsTogether, padded + t * stride, stride, some, row, rows, k, scratch);
+        dotOfTerm(terms[0], x[0], sums, t, some, row, rows, scratch);
+        for (int i = 1; i < termCount; i++) {
+          dotOfTerm(terms[i], x[i], more, t, some, row, rows, scratch);
+          for (int64_t s = 0; s < some; s++)
+            for (int64_t r = 0; r < rows; r++) sums[s * dotRowsTogether + r] += more[s * dotRowsTogether + r];
         }
         finish.finish(finish.self, sums, dotRowsTogether, t, some, row, rows);
       }
@@ -245,11 +275,11 @@ static void spreadBlock(Reader reader, float* sums, const float* x, int64_t xStr
   }
 }
 
-/** finish(x[tokens, k] . W[k, n]); a row of W may come from a panel source. */
-static inline void multiplySpread(const Pool& pool, int64_t tokens, int64_t n, int64_t k, const Matrix& x,
-                                  const DotSide& w, const Finish& finish) {
-  const int64_t stride = widenTokens(pool, x, tokens, k);
-  const float* padded = static_cast<const float*>(pool.shared());
+/** finish(sum over terms of x[tokens, k] . W[k, n]); a row of W may come from a panel source. */
+static inline void multiplySpread(const Pool& pool, int64_t tokens, int64_t n, const DotTerm* terms, int termCount,
+                                  const Finish& finish) {
+  Tokens all[maxTerms];
+  makeTokens(pool, tokens, terms, termCount, false, all);
   // Long parts of rows for the memory's sake, but something for every worker.
   const int64_t part = larger(128, smaller(spreadColumns, multipleUp(ceilDiv(n, pool.threads), 64)));
   pool.parallel(ceilDiv(n, part), [&](int64_t index, int worker) {
@@ -257,11 +287,16 @@ static inline void multiplySpread(const Pool& pool, int64_t tokens, int64_t n, i
     float* rows = sums + tokens * spreadColumns;
     const int64_t column0 = index * part, columns = smaller(part, n - column0);
     std::memset(sums, 0, static_cast<size_t>(tokens * spreadColumns) * 4);
-    if (w.matrix != nullptr) {
-      readMatrix(*w.matrix, [&](const auto& reader) {
-        spreadBlock(reader, sums, padded, stride, tokens, 0, k, column0, columns);
-      });
-    } else {
+    for (int i = 0; i < termCount; i++) {
+      const DotSide& w = terms[i].w;
+      const int64_t k = terms[i].k, stride = all[i].stride;
+      const float* padded = all[i].padded;
+      if (w.matrix != nullptr) {
+        readMatrix(*w.matrix, [&](const auto& reader) {
+          spreadBlock(reader, sums, padded, stride, tokens, 0, k, column0, columns);
+        });
+        continue;
+      }
       constexpr int64_t together = 8;
       for (int64_t p = 0; p < k; p += together) {
         const int64_t some = smaller(together, k - p);

@@ -25,6 +25,15 @@ struct WeightSide {
   const graft_panel_source* source;
   graft_weight weight;
   bool transposed;
+
+  GRAFT_INLINE int64_t outputs() const { return transposed ? weight.in : weight.out; }
+  GRAFT_INLINE int64_t steps() const { return transposed ? weight.out : weight.in; }
+};
+
+/** x . W^T or x . W as one term of a sum. */
+struct WeightTerm {
+  Matrix x;
+  WeightSide side;
 };
 
 /** A function that a source has, or null: records may come from an older header, and be shorter. */

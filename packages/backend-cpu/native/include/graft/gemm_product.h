@@ -25,22 +25,23 @@ static inline void multiplyMatrices(const Pool& pool, const Output& out, int64_t
                              const Matrix& b) {
   Output flipped = out;
   flipped.flipped = true;
+  const DotTerm byRows{k, a, {&b, nullptr}}, byColumns{k, b, {&a, nullptr}};
   if (a.along && b.along && k >= dotReductionAtLeast) {
-    if (m <= dotRowsAtMost && dotFits(pool, m, k)) {
-      multiplyDot(pool, m, n, k, a, {&b, nullptr}, finishOf(out));
+    if (m <= dotRowsAtMost && dotFits(pool, m, &byRows, 1)) {
+      multiplyDot(pool, m, n, &byRows, 1, finishOf(out));
       return;
     }
-    if (n <= dotColumnsAtMost && dotFits(pool, n, k)) {
-      multiplyDot(pool, n, m, k, b, {&a, nullptr}, finishOf(flipped));
+    if (n <= dotColumnsAtMost && dotFits(pool, n, &byColumns, 1)) {
+      multiplyDot(pool, n, m, &byColumns, 1, finishOf(flipped));
       return;
     }
   }
-  if (m <= spreadRowsAtMost && !b.along && dotFits(pool, m, k)) {
-    multiplySpread(pool, m, n, k, a, {&b, nullptr}, finishOf(out));
+  if (m <= spreadRowsAtMost && !b.along && dotFits(pool, m, &byRows, 1)) {
+    multiplySpread(pool, m, n, &byRows, 1, finishOf(out));
     return;
   }
-  if (n <= spreadRowsAtMost && !a.along && dotFits(pool, n, k)) {
-    multiplySpread(pool, n, m, k, b, {&a, nullptr}, finishOf(flipped));
+  if (n <= spreadRowsAtMost && !a.along && dotFits(pool, n, &byColumns, 1)) {
+    multiplySpread(pool, n, m, &byColumns, 1, finishOf(flipped));
     return;
   }
   const bool flip = n <= flipColumnsAtMost && n < m;
@@ -63,27 +64,40 @@ static inline void multiplyMatrices(const Pool& pool, const Output& out, int64_t
   run(Singles{});
 }
 
-/** out (+)= scale * x[m, k] . W^T, or . W when `side.transposed`; x lies along k. */
-static inline void multiplyWeight(const Pool& pool, const Output& out, int64_t m, const Matrix& x, const WeightSide& side) {
-  const int64_t n = side.transposed ? side.weight.in : side.weight.out;
-  const int64_t k = side.transposed ? side.weight.out : side.weight.in;
-  if (!side.transposed && m <= dotRowsAtMost && k >= dotReductionAtLeast && dotFits(pool, m, k)) {
-    multiplyDot(pool, m, n, k, x, {nullptr, &side}, finishOf(out));
+/**
+ * out (+)= scale * sum over terms of x[m, k] . W^T, or . W when `side.transposed`; all terms alike in that. The first is the
+ * long one and decides the path; bf16 instructions where every x is bf16.
+ */
+static inline void multiplyWeights(const Pool& pool, const Output& out, int64_t m, const WeightTerm* terms, int termCount) {
+  const WeightSide& first = terms[0].side;
+  const int64_t n = first.outputs();
+  DotTerm few[maxTerms];
+  bool allBF16 = true;
+  for (int i = 0; i < termCount; i++) {
+    few[i] = {terms[i].side.steps(), terms[i].x, {nullptr, &terms[i].side}};
+    allBF16 = allBF16 && terms[i].x.dtype == DType::bf16;
+  }
+  if (!first.transposed && m <= dotRowsAtMost && first.steps() >= dotReductionAtLeast && dotFits(pool, m, few, termCount)) {
+    multiplyDot(pool, m, n, few, termCount, finishOf(out));
     return;
   }
-  if (side.transposed && m <= spreadRowsAtMost && dotFits(pool, m, k)) {
-    multiplySpread(pool, m, n, k, x, {nullptr, &side}, finishOf(out));
+  if (first.transposed && m <= spreadRowsAtMost && dotFits(pool, m, few, termCount)) {
+    multiplySpread(pool, m, n, few, termCount, finishOf(out));
     return;
   }
+  const auto run = [&]<class Kind>(Kind) {
+    Term sum[maxTerms];
+    for (int i = 0; i < termCount; i++)
+      sum[i] = {terms[i].side.steps(), fillerOf<Kind>(terms[i].x), fillerOf<Kind>(terms[i].side)};
+    multiply<Kind>(pool, m, n, sum, termCount, finishOf(out));
+  };
   if constexpr (multipliesPairs) {
-    if (x.dtype == DType::bf16) {
-      const Term term{k, fillerOf<Pairs>(x), fillerOf<Pairs>(side)};
-      multiply<Pairs>(pool, m, n, &term, 1, finishOf(out));
+    if (allBF16) {
+      run(Pairs{});
       return;
     }
   }
-  const Term term{k, fillerOf<Singles>(x), fillerOf<Singles>(side)};
-  multiply<Singles>(pool, m, n, &term, 1, finishOf(out));
+  run(Singles{});
 }
 
 }  // namespace panels
