@@ -14,6 +14,10 @@ namespace graft {
 static constexpr size_t openFiles = 4;
 /** Long enough that a disk streams, short enough that two workers share one tensor. */
 static constexpr int64_t pieceBytes = int64_t{4} << 20;
+/** What the disk reads on its own behind a range, while the program works on it; a layer of a large model has some three of it. */
+static constexpr int64_t aheadBytes = int64_t{128} << 20;
+/** Behind small ranges nothing is asked for: many of them stand together, and asking has a price. */
+static constexpr int64_t leastAsked = int64_t{1} << 20;
 
 FileReader::~FileReader() { closeAll(); }
 
@@ -58,6 +62,10 @@ std::string FileReader::read(const Pool& pool, const std::string& path, int64_t 
   const int descriptor = descriptorOf(path, error);
   if (descriptor < 0) return error;
   const auto total = static_cast<int64_t>(bytes);
+#ifdef POSIX_FADV_WILLNEED
+  // Advice: what comes of it is no failure.
+  if (total >= leastAsked) (void)::posix_fadvise(descriptor, offset, total + aheadBytes, POSIX_FADV_WILLNEED);
+#endif
   std::atomic<int> failure{0};       // an errno
   std::atomic<int64_t> end{total};   // where the file ended early, counted from `offset`
   pool.parallel((total + pieceBytes - 1) / pieceBytes, [&](int64_t piece, int) {

@@ -1,4 +1,4 @@
-// Reads byte ranges of files straight into arenas, by pread on all workers; keeps the last files open while a load runs.
+// Reads byte ranges of files straight into arenas, by pread on all workers, with what follows asked of the disk ahead; keeps the last files open while a load runs.
 #pragma once
 
 #include <graft/kernel.h>
