@@ -1,7 +1,7 @@
 /** QLoRA on Llama-2-7b by the recipe of its paper (Dettmers et al. 2023, arXiv:2305.14314); README.md says how to start it. */
 import { NodeServices } from "@effect/platform-node"
 import { Cpu } from "@graft/backend-cpu"
-import { openNamed } from "@graft/cli"
+import { openNamed, preparedModel } from "@graft/cli"
 import { type Dataset, Trainer as Training } from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
 import { FusedKernels } from "@graft/fused-kernels"
@@ -41,7 +41,9 @@ const program = Effect.gen(function* () {
     stackOf(shapes, randomRows(tokens))
   )
   yield* requireAccess(name, synthetic)
-  const model = yield* openNamed(synthetic ? yield* writeSynthetic(out, layers, planOfShapes) : name)
+  const dense = yield* openNamed(synthetic ? yield* writeSynthetic(out, layers, planOfShapes) : name)
+  const folder = synthetic ? `${dense.path}-nf4` : undefined // else the cache's
+  const model = yield* preparedModel(dense, { quantize: "nf4", doubleQuant: true, folder })
   const stack = synthetic ? stackOf(model, randomRows(tokens)) : stackOf(model, answers(model))
   const run = Stream.unwrap(Effect.map(Training, ({ run }) => run)).pipe(Stream.provide(stack))
   yield* Stream.runForEach(run, show(model.description, out))
