@@ -32,7 +32,10 @@ const plan: AdapterPlan = {
   files: (parameters) => [
     {
       name: "ia3.json",
-      bytes: new TextEncoder().encode(JSON.stringify(parameters.map(({ path, values }) => [path, ...values])))
+      bytes: async function* () {
+        const all = parameters.map(async ({ path, values }) => [path, ...(await values())])
+        yield new TextEncoder().encode(JSON.stringify(await Promise.all(all)))
+      }
     }
   ]
 }

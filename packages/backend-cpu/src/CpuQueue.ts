@@ -139,8 +139,8 @@ export class CpuQueue extends Queue {
     cell.written = true
     this.#native.uploadFile(this.#handle, cell.arena, t.byteOffset, file.path, file.offset, file.bytes)
   }
-  protected async copyOut({ cell, byteOffset, tensor }: Operand): Promise<Uint8Array> {
-    return new Uint8Array(await this.#wait(this.#native.read(this.#handle, cell.arena, byteOffset, tensor.bytes)))
+  protected copyOut({ cell, byteOffset }: Operand, into: Uint8Array): Promise<void> {
+    return this.#wait(this.#native.readInto(this.#handle, cell.arena, byteOffset, into))
   }
   async idle(): Promise<void> {
     await this.#wait(this.#native.read(this.#handle, 0, 0, 0))

@@ -83,6 +83,8 @@ export interface Native {
   uploadFile(handle: NativeHandle, arena: number, offset: number, path: string, fileOffset: number, bytes: number): void
   /** The bytes after everything before, at most 4 GiB. The buffer is made now: read what is large in pieces. */
   read(handle: NativeHandle, arena: number, offset: number, bytes: number): Promise<ArrayBuffer>
+  /** The same into `into`, as many bytes as it has; it is kept alive, and whoever touches it before they are there sees some of them. */
+  readInto(handle: NativeHandle, arena: number, offset: number, into: Uint8Array): Promise<void>
   /** The arena's own memory, at most 4 GiB. To be touched within a host body only; after `close` it is zeros. */
   view(handle: NativeHandle, arena: number, offset: number, bytes: number): ArrayBuffer
   /** Fills with 0xff, in order: NaN in every float type. */

@@ -93,6 +93,25 @@ test("files are read into the arena in order", async () => {
   await other.close()
 })
 
+test("reads into memory that is given: only a Uint8Array, only what lies in the arena, nothing after a cancel", async () => {
+  const queue = new TestQueue()
+  const { native, handle } = queue
+  queue.fill(1.5, 0, 4)
+  const into = new Uint8Array(24)
+  assert.equal(await native.readInto(handle, 0, 4, into.subarray(8, 16)), undefined)
+  assert.deepEqual([...new Float32Array(into.buffer)], [0, 0, 1.5, 1.5, 0, 0])
+  await native.readInto(handle, 0, 0, new Uint8Array(0))
+  assert.throws(() => native.readInto(handle, 0, 2 ** 20 - 8, new Uint8Array(9)), /readInto|read: .*arena/)
+  const floats = new Float32Array(2) as unknown as Uint8Array // what a caller without types may give
+  assert.throws(() => native.readInto(handle, 0, 0, floats), /into.*Uint8Array/)
+  queue.slowAdd(60, 10)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  const dropped = rejection(native.readInto(handle, 0, 0, into))
+  native.cancel(handle)
+  assert.equal((await dropped).code, "GRAFT_CANCELLED")
+  await queue.close()
+})
+
 test("poison makes NaN", async () => {
   const queue = new TestQueue()
   queue.fill(1, 0, 3)

@@ -4,7 +4,6 @@
  * that the event loop has its turns.
  */
 import {
-  bytesOf,
   Cancelled,
   type Cell,
   type Command,
@@ -203,13 +202,16 @@ export class TfjsQueue extends Queue {
     const bytes = source().slice()
     this.#push(() => this.#set(operand, bytes))
   }
-  protected copyOut({ cell, tensor: { size, dtype } }: Operand): Promise<Uint8Array> {
+  protected copyOut({ cell, tensor: { size, dtype } }: Operand, into: Uint8Array): Promise<void> {
     return this.#wait(async () => {
       const value = this.#values.get(cell)
-      if (value === undefined) return new Uint8Array(size * bytesOf[dtype]).fill(0xff) // what would have written it was cancelled
+      if (value === undefined) {
+        into.fill(0xff) // what would have written it was cancelled
+        return
+      }
       const kept = this.#tf.keep(this.#tf.reshape(value, [...value.shape]))
       try {
-        return release(await kept.data(), size, dtype)
+        into.set(release(await kept.data(), size, dtype).subarray(0, into.byteLength))
       } finally {
         kept.dispose()
       }

@@ -4,16 +4,17 @@ import type { ParameterSpec } from "./ParameterArena.ts"
 import type { Source } from "./Queue.ts"
 import type { Scope, Tensor } from "./Tensor.ts"
 
-/** A file of a saved adapter or model; a large one in parts, so that nobody puts them together in memory. */
+/** A file of a saved adapter or model; a large one in parts, made as they are written: each may take the memory of the last. */
 export interface SavedFile {
   readonly name: string
-  readonly bytes: Uint8Array | ReadonlyArray<Uint8Array>
+  readonly bytes: Uint8Array | (() => AsyncIterable<Uint8Array>)
 }
-/** A trained tensor read back. */
+/** A trained tensor, read when it is asked for: whole, or its bytes in parts, of which each is there until any next one is asked for. */
 export interface SavedParameter {
   readonly path: string
   readonly shape: ReadonlyArray<number>
-  readonly values: Float32Array
+  readonly values: () => Promise<Float32Array>
+  readonly parts: () => AsyncIterable<Uint8Array>
 }
 export interface AdapterPlan {
   /** What is wrong with this adapter on this model, found before any weight is read. */
@@ -25,7 +26,7 @@ export interface AdapterPlan {
   readonly parameters: (model: ModelDescription) => ReadonlyArray<ParameterSpec>
   /** Replaces linears by path. What it needs besides its parameters (a norm cache, say) lives in `scope`. */
   readonly bind: (linears: LinearTable, parameter: (path: string) => Tensor, scope: Scope) => void
-  /** The files that hold it, in a format that others read. */
+  /** The files that hold it, in a format that others read. Nothing is read before their bytes are asked for. */
   readonly files: (parameters: ReadonlyArray<SavedParameter>, model: ModelDescription) => ReadonlyArray<SavedFile>
 }
 /** No adapter: the model as it is, for evaluation and generation. */

@@ -29,7 +29,7 @@ export class MetaQueue extends Queue {
   protected copyIn(): void {
     this.ops.push("upload")
   }
-  protected copyOut(): Promise<Uint8Array> {
+  protected copyOut(): Promise<void> {
     return Promise.reject(new ReferenceError("read: the meta backend has no values"))
   }
   idle(): Promise<void> {

@@ -7,7 +7,8 @@ import type { Scope, Tensor } from "./Tensor.ts"
 export interface StatePiece {
   readonly name: string
   readonly bytes: number
-  readonly read: () => Promise<Uint8Array>
+  /** Into `into`, of its size, where that is given: then no memory is taken for it. */
+  readonly read: (into?: Uint8Array) => Promise<Uint8Array>
   /** Resolves when it lies on the device: pieces that wait for the device are memory. */
   readonly write: (bytes: Source) => Promise<void>
 }
@@ -39,7 +40,7 @@ export type MakeOptimizer = (queue: Queue, scope: Scope, ranges: ReadonlyArray<T
 export const pieceOf = (queue: Queue, name: string, t: Tensor): StatePiece => ({
   name,
   bytes: t.bytes,
-  read: () => queue.readBytes(t),
+  read: (into) => queue.readBytes(t, into),
   write: (bytes) => {
     queue.upload(t, bytes)
     return queue.idle()

@@ -86,8 +86,8 @@ export abstract class Queue {
   protected abstract submit(command: Command): void
   /** Copies now; the bytes land in order. */
   protected abstract copyIn(operand: Operand, bytes: () => Uint8Array): void
-  /** Waits for everything before it; the raw bytes at this point of the program. */
-  protected abstract copyOut(operand: Operand): Promise<Uint8Array>
+  /** Waits for everything before it; `into` gets so many of its first raw bytes as they are at this point of the program. */
+  protected abstract copyOut(operand: Operand, into: Uint8Array): Promise<void>
   /** Resolves when everything enqueued so far has run; rejects with the fault. For back-pressure while loading. */
   abstract idle(): Promise<void>
   /** Drains, then frees. Nothing may be enqueued afterwards. */
@@ -168,16 +168,13 @@ export abstract class Queue {
   }
   /** The values of a float tensor (i32, i8, u8 too) as f32, at this point of the program. */
   async read(t: Tensor): Promise<Float32Array> {
-    const bytes = await this.readBytes(t) // a copy of the device's already
-    const isFloats = t.dtype === "f32" && bytes.byteOffset % 4 === 0
-    return isFloats ? new Float32Array(bytes.buffer, bytes.byteOffset, t.size) : widen(bytes, t.dtype)
+    const bytes = await this.readBytes(t)
+    return t.dtype === "f32" ? new Float32Array(bytes.buffer) : widen(bytes, t.dtype)
   }
-  readBytes(t: Tensor): Promise<Uint8Array> {
-    try {
-      return this.copyOut(this.#bind("read", t, true))
-    } catch (e) {
-      return Promise.reject(e)
-    }
+  /** Into `into` where that is given: as many of the first bytes as it has room for. Nobody may touch it until they are there. */
+  async readBytes(t: Tensor, into: Uint8Array = new Uint8Array(t.bytes)): Promise<Uint8Array> {
+    await this.copyOut(this.#bind("read", t, true), into)
+    return into
   }
 
   #bind(op: string, tensor: Tensor, read: boolean): Operand {

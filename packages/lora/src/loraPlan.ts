@@ -18,7 +18,7 @@ import {
   uniforms,
   type Weight
 } from "@graft/core"
-import { safetensorsLayout } from "@graft/safetensors"
+import { safetensorsChunks } from "@graft/safetensors"
 import { configFor } from "./adapterConfig.ts"
 import { doraLinear, doraNorm } from "./dora.ts"
 import type { LoraOptions } from "./LoraOptions.ts"
@@ -129,18 +129,17 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
     },
     files: (values, model) => {
       const named = values.flatMap((value) => savedNames(value.path, model).map((path) => ({ ...value, path })))
-      const tensors = named.map(({ path, shape, values: v }) => ({
+      const tensors = named.map(({ path, shape, parts }) => ({
         name: keyOf(path),
         dtype: "f32" as const,
         shape,
-        read: () => new Uint8Array(v.buffer, v.byteOffset, v.byteLength)
+        read: parts
       }))
-      const { header, order } = safetensorsLayout(tensors)
       const config = new TextEncoder().encode(
         `${JSON.stringify(configFor(options, model, wholeConfig(options, model)), null, 2)}\n`
       )
       return [
-        { name: "adapter_model.safetensors", bytes: [header, ...order.map((t) => t.read())] },
+        { name: "adapter_model.safetensors", bytes: () => safetensorsChunks(tensors) },
         { name: "adapter_config.json", bytes: config }
       ]
     }

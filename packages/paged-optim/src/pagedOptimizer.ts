@@ -84,13 +84,12 @@ const piecesOf = (
   pieces.map(({ first, count, bytes }, i) => ({
     name: `${name}, ${i}`,
     bytes,
-    read: async () => {
-      const whole = new Uint8Array(bytes)
-      const reads: Array<Promise<void>> = []
+    read: async (whole = new Uint8Array(bytes)) => {
+      const reads: Array<Promise<Uint8Array>> = []
       for (let page = first; page < first + count; page++) {
         const { from, bytes: ofPage } = pages[page]!
-        const read = queue.readBytes(memory.use(page, { reads: true, writes: false }))
-        reads.push(read.then((all) => whole.set(all.subarray(0, ofPage), from)))
+        const t = memory.use(page, { reads: true, writes: false })
+        reads.push(queue.readBytes(t, whole.subarray(from, from + ofPage)))
       }
       await Promise.all(reads)
       return whole

@@ -22,4 +22,10 @@ export {
 } from "./SafetensorsDtype.ts"
 export { SafetensorsError } from "./SafetensorsError.ts"
 export { isJsonObject, type JsonObject, type JsonValue, strictJson } from "./strictJson.ts"
-export { safetensorsLayout, type TensorToWrite, type WriteOptions, writeSafetensors } from "./writeSafetensors.ts"
+export {
+  safetensorsChunks,
+  safetensorsLayout,
+  type TensorToWrite,
+  type WriteOptions,
+  writeSafetensors
+} from "./writeSafetensors.ts"

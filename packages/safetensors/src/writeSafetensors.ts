@@ -92,12 +92,20 @@ async function* chunks(header: Uint8Array, order: ReadonlyArray<TensorToWrite>):
   }
 }
 
+/** The file's bytes in order. A chunk is what a tensor's read gave: its memory may be another's when the next is asked for. */
+export const safetensorsChunks = (
+  tensors: ReadonlyArray<TensorToWrite>,
+  options: WriteOptions = {}
+): AsyncIterable<Uint8Array> => {
+  const { header, order } = safetensorsLayout(tensors, options)
+  return chunks(header, order)
+}
+
 /** Writes `path` atomically; the order of `tensors` does not matter. */
 export const writeSafetensors = (
   path: string,
   tensors: ReadonlyArray<TensorToWrite>,
   options: WriteOptions = {}
 ): Effect.Effect<void, FileError> => {
-  const { header, order } = safetensorsLayout(tensors, options)
-  return (options.keepHash === true ? replaceFileWithHash : replaceFile)(path, chunks(header, order))
+  return (options.keepHash === true ? replaceFileWithHash : replaceFile)(path, safetensorsChunks(tensors, options))
 }

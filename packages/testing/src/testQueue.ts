@@ -135,6 +135,25 @@ export const testQueue = (name: string, backend: BackendUnderTest): void => {
       assert.deepEqual([...(await queue.readBytes(t))], [...raw], `${dtype} as bytes`)
     }
   })
+  check(
+    "a read into given memory fills it, as it was at this point of the program, and no more",
+    async (queue, scope) => {
+      const t = tensorOf(scope, "t", [5], [1, 2, 3, 4, 5])
+      const memory = new Uint8Array(32).fill(7)
+      const reading = queue.readBytes(t, memory.subarray(4, 16))
+      queue.upload(t, () => [9, 9, 9, 9, 9])
+      assert.equal((await reading).buffer, memory.buffer)
+      assertSame(new Float32Array(memory.buffer, 4, 3), [1, 2, 3], "its first three")
+      assert.deepEqual([...memory.subarray(0, 4), ...memory.subarray(16)], Array<number>(20).fill(7))
+      await queue.readBytes(t, memory.subarray(4, 12)) // the same memory again
+      assertSame(new Float32Array(memory.buffer, 4, 3), [9, 9, 3], "its first two")
+      const small = new Uint8Array(4) // where a runtime may keep it with its objects
+      const small2 = queue.readBytes(t, small)
+      void small.buffer
+      await small2
+      assertSame(new Float32Array(small.buffer), [9], "into small memory")
+    }
+  )
   check("many uploads in a row", async (queue, scope) => {
     const tensors = Array.from({ length: 300 }, (_, i) => tensorOf(scope, `t${i}`, [1000], Array<number>(1000).fill(i)))
     for (const [i, t] of tensors.entries())

@@ -42,7 +42,7 @@ export const runSteps = async (
   return {
     losses: read.map(([loss, tokens]) => loss![0]! / tokens![0]!),
     norms: read.map(([, , control]) => control![3]!),
-    parameters: (await session.read()).map(({ values }) => values)
+    parameters: await Promise.all(session.saved.map(({ values }) => values()))
   }
 }
 /** Opens a queue, runs a recipe on it and closes it; with exactly the planned memory unless told otherwise. */
@@ -153,8 +153,8 @@ export const testSession = (name: string, backend: BackendUnderTest): void => {
         )
       for (const [i, adapter] of adapters.entries()) {
         const alone = await runRecipe(backend, { ...recipe, adapter }, 3)
-        for (const [j, { path, values }] of (await sessions[i]!.read()).entries())
-          assertSame(values, alone.parameters[j]!, `adapter ${i}, ${path}`)
+        for (const [j, { path, values }] of sessions[i]!.saved.entries())
+          assertSame(await values(), alone.parameters[j]!, `adapter ${i}, ${path}`)
       }
       assert.deepEqual(queue.allocator.peaks, memory.arenaBytes, "peak of each arena")
       sessions[0]![Symbol.dispose]()

@@ -76,9 +76,14 @@ export const toyLora = (given: Partial<ToyLora> = {}): AdapterPlan => {
     files: (parameters) => [
       {
         name: "adapter.json",
-        bytes: new TextEncoder().encode(
-          JSON.stringify(parameters.map(({ path, shape, values }) => ({ path, shape, values: [...values] })))
-        )
+        bytes: async function* () {
+          const all = parameters.map(async ({ path, shape, values }) => ({
+            path,
+            shape,
+            values: [...(await values())]
+          }))
+          yield new TextEncoder().encode(JSON.stringify(await Promise.all(all)))
+        }
       }
     ]
   }

@@ -164,6 +164,29 @@ test("files of a folder of their own, and the best adapter beside the state", ()
     assert.deepEqual(readdirSync(folder).sort(), ["best", "lr=1e-4", "state"])
   }))
 
+test("a file whose parts share one buffer; one that breaks off leaves what stood there", () =>
+  inFolder(async (folder) => {
+    const partsUpTo = (last: number) =>
+      async function* () {
+        const buffer = new Uint8Array(2)
+        for (let i = 0; i < 5; i++) {
+          if (i === last) throw new Error("the device is gone")
+          yield buffer.fill(i)
+        }
+        buffer.fill(99)
+      }
+    const whole = { ...checkpointAt(1), files: [{ name: "adapter.bin", bytes: partsUpTo(5) }] }
+    await must(run(folder, (store) => Effect.andThen(store.save(whole), store.keep("best", whole.files))))
+    for (const name of ["adapter.bin", "best/adapter.bin"])
+      assert.deepEqual([...readFileSync(join(folder, name))], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4], name)
+    const broken = { ...checkpointAt(2), files: [{ name: "adapter.bin", bytes: partsUpTo(3) }] }
+    assert.match(await problem(run(folder, (store) => store.save(broken))), /adapter: the device is gone/)
+    assert.match(await problem(run(folder, (store) => store.keep("best", broken.files))), /best: the device is gone/)
+    assert.equal(readFileSync(join(folder, "adapter.bin")).length, 10)
+    assert.equal(readFileSync(join(folder, "best/adapter.bin")).length, 10)
+    assert.equal(await restored(folder), 1)
+  }))
+
 const lockOf = (folder: string) => join(folder, ".lock")
 const acquire = (folder: string) => run(folder, () => Effect.sync(() => existsSync(lockOf(folder))))
 test("one run has a folder; another of this process or a living one is told so; the lock goes with the run", () =>
@@ -314,6 +337,8 @@ test("a full disk is an error that names the folder; the old checkpoint stays, n
               Effect.map(fs.open(path, options), (file) => ({
                 ...file,
                 sync: file.sync,
+                stat: file.stat,
+                read: (buffer) => file.read(buffer),
                 writeAll: (buffer) => {
                   full = full || ++writes === at
                   return full

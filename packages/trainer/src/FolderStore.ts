@@ -2,10 +2,9 @@
  * Checkpoints in a folder. One is written under a temporary name, synced and renamed, so that what stands under its own name
  * is whole; the one before it stays beside it, for a disk that lies. State goes piece by piece and is never all in memory.
  */
-import { CheckpointError, CheckpointStore, makePart, type SavedFile } from "@graft/core"
+import { CheckpointError, CheckpointStore, makePart, type SavedFile, type StatePiece } from "@graft/core"
 import { Effect, FileSystem, Layer, Path } from "effect"
 import { decodeManifest, encodeManifest, type Manifest, mismatch, sha256 } from "./checkpointManifest.ts"
-import { collectGarbage } from "./collectGarbage.ts"
 import { lockFolder } from "./RunLock.ts"
 
 /** The last checkpoint, the one before it, and one that is being written. */
@@ -13,14 +12,18 @@ const STATE = "state"
 const PREVIOUS = "state.previous"
 const NEXT = ".state.next"
 const MANIFEST = "state.json"
-/** Of pieces that a save leaves lying. */
-const SWEPT_BYTES = 64 * 2 ** 20
 
 /** Keeps the adapter's files in `folder`, and the state to go on with in `folder`/state. One run at a time has the folder. */
 export const FolderStore = {
   layer: (folder: string): Layer.Layer<never, CheckpointError, FileSystem.FileSystem | Path.Path> =>
     Layer.effect(CheckpointStore, Effect.andThen(lockFolder(folder), makeStore(folder)))
 }
+
+const asError = (cause: unknown): Error => (cause instanceof Error ? cause : new Error(String(cause)))
+
+/** One for all pieces, since they go one after the other: what is left to the garbage collector lies there for long. */
+const bufferFor = (pieces: ReadonlyArray<StatePiece>): Uint8Array =>
+  new Uint8Array(pieces.reduce((most, { bytes }) => Math.max(most, bytes), 0))
 
 const makeStore = Effect.fnUntraced(function* (folder: string) {
   const fs = yield* FileSystem.FileSystem
@@ -35,8 +38,30 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
     Effect.scoped(
       Effect.gen(function* () {
         const handle = yield* fs.open(file, { flag: "w" })
-        for (const part of bytes instanceof Uint8Array ? [bytes] : bytes) yield* handle.writeAll(part)
+        if (bytes instanceof Uint8Array) yield* handle.writeAll(bytes)
+        else {
+          const parts = bytes()[Symbol.asyncIterator]()
+          for (;;) {
+            // The next part may take the memory of this one: it is asked for when this one is written.
+            const next = yield* Effect.tryPromise({ try: () => parts.next(), catch: asError })
+            if (next.done === true) break
+            yield* handle.writeAll(next.value)
+          }
+        }
         yield* handle.sync
+      })
+    )
+  /** How long a file is; as much of it as `into` has room for lies there. */
+  const readInto = (file: string, into: Uint8Array) =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const handle = yield* fs.open(file, { flag: "r" })
+        for (let got = 0; got < into.byteLength; ) {
+          const more = Number(yield* handle.read(into.subarray(got)))
+          if (more === 0) break
+          got += more
+        }
+        return Number((yield* handle.stat).size)
       })
     )
   const syncFolder = (name: string) =>
@@ -58,15 +83,10 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
         yield* removeAll(next)
         yield* fs.makeDirectory(next, { recursive: true })
         const listed: Array<Manifest["pieces"][number]> = []
-        let unswept = 0
+        const buffer = bufferFor(pieces)
         for (const [i, piece] of pieces.entries()) {
-          if (unswept > SWEPT_BYTES) {
-            collectGarbage() // pieces that are written are no pressure on the heap that a runtime sees
-            unswept = 0
-          }
-          unswept += piece.bytes
           const bytes = yield* Effect.tryPromise({
-            try: piece.read,
+            try: () => piece.read(buffer.subarray(0, piece.bytes)),
             catch: (e) => new Error(`${piece.name}: ${e}`)
           })
           yield* writeSynced(path.join(next, `${i}.bin`), bytes)
@@ -175,12 +195,14 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
   ) {
     const other = mismatch(manifest, identity, pieces)
     if (other !== undefined) return yield* fail(path.join(state, MANIFEST), other)
+    const buffer = bufferFor(pieces)
     for (const [i, piece] of pieces.entries()) {
       const file = path.join(state, `${i}.bin`)
-      const bytes = yield* Effect.orElseSucceed(fs.readFile(file), () => undefined)
-      if (bytes === undefined) return `${file} cannot be read`
+      const bytes = buffer.subarray(0, piece.bytes)
+      const size = yield* Effect.orElseSucceed(readInto(file, bytes), () => undefined)
+      if (size === undefined) return `${file} cannot be read`
       const { sha256: wanted } = manifest.pieces[i]!
-      if (bytes.byteLength !== piece.bytes || (yield* sha256(bytes)) !== wanted) return `${file} is damaged`
+      if (size !== piece.bytes || (yield* sha256(bytes)) !== wanted) return `${file} is damaged`
       yield* saying(file, Effect.tryPromise({ try: () => piece.write(() => bytes), catch: (e) => new Error(`${e}`) }))
     }
     return undefined

@@ -37,6 +37,7 @@ import {
 } from "@graft/core"
 import { withNoise } from "./neftune.ts"
 import { parameterPieces } from "./parameterPieces.ts"
+import { savedParameters } from "./savedParameters.ts"
 import { scoreRows } from "./scoreRows.ts"
 import { type Stack, stackOf } from "./stackOf.ts"
 import { stepTogether } from "./stepTogether.ts"
@@ -109,7 +110,8 @@ export interface Session extends Disposable {
   readonly evaluate: (documents: MicroBatch, report: (loss: Tensor, hits: Tensor) => void) => void
   /** All that a checkpoint must hold, besides the number of the step. */
   readonly pieces: ReadonlyArray<StatePiece>
-  readonly read: () => Promise<ReadonlyArray<SavedParameter>>
+  /** Its trained tensors as they are when they are read. */
+  readonly saved: ReadonlyArray<SavedParameter>
   /** The control scalars as of the last update. */
   readonly control: () => Promise<Float32Array>
 }
@@ -292,8 +294,7 @@ const sessionOf = (
         pieceOf(queue, "guard", guard)
       ]
     },
-    read: () =>
-      Promise.all(parameters.entries.map(async ([path, t]) => ({ path, shape: t.shape, values: await queue.read(t) }))),
+    saved: savedParameters(queue, parameters),
     control: () => queue.read(control),
     [Symbol.dispose]: () => scope[Symbol.dispose]()
   }

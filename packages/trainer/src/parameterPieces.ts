@@ -1,7 +1,7 @@
-/** A flat range of trained tensors as pieces of a checkpoint, 16 MiB each: a piece is read whole, and is memory until it is written. */
+/** A flat range of trained tensors as pieces of a checkpoint, 4 MiB each: a piece is read whole, through a buffer of its size. */
 import { pieceOf, type Queue, type StatePiece, type Tensor } from "@graft/core"
 
-const PIECE_ELEMENTS = 2 ** 22
+const PIECE_ELEMENTS = 2 ** 20
 
 /** Where there are no views, a tensor is a piece. */
 export const parameterPieces = (queue: Queue, name: string, flat: Tensor): ReadonlyArray<StatePiece> => {

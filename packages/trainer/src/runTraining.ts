@@ -109,6 +109,7 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
   if (options.resume) {
     const { step, progress, warnings } = yield* store.restore(identity, pieces())
     yield* waitFor(() => queue.idle())
+    yield* Effect.sync(collectGarbage)
     for (const message of warnings)
       yield* emit(
         TrainEvent.Warning({ step, message: `${message}; the checkpoint before it, of step ${step}, is used` })
@@ -175,11 +176,7 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
         })
       )
     )
-  const filesOf = (standing: Standing) =>
-    Effect.map(
-      waitFor(() => standing.session.read()),
-      (parameters) => standing.session.adapter.files(parameters, description)
-    )
+  const filesOf = ({ session }: Standing) => session.adapter.files(session.saved, description)
   let saved: { readonly step: number; readonly path: string } | undefined
   const save = Effect.gen(function* () {
     const progress: Progress = {
@@ -188,10 +185,10 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
       learningRates: standings.map((standing) => rateOf(standing, committed + 1)),
       standings: standings.map(keptOf)
     }
-    const files = yield* Effect.forEach(standings, (standing) =>
-      Effect.map(filesOf(standing), (own) => own.map((file) => ({ ...file, name: within(standing, file.name) })))
+    const files = standings.flatMap((standing) =>
+      filesOf(standing).map((file) => ({ ...file, name: within(standing, file.name) }))
     )
-    const path = yield* store.save({ step: committed, identity, progress, files: files.flat(), pieces: pieces() })
+    const path = yield* store.save({ step: committed, identity, progress, files, pieces: pieces() })
     if (path === undefined) return
     saved = { step: committed, path }
     yield* emit(TrainEvent.Checkpoint({ step: committed, path }))
@@ -213,7 +210,7 @@ export const train = Effect.fnUntraced(function* (run: Run): Effect.fn.Return<vo
     yield* emit(TrainEvent.Eval({ ...variant, step, loss, perplexity: Math.exp(loss), accuracy, tokens }))
     if (!counts || standing.evaluated === step) return // counted before a stop
     if (!countEvaluation(standing, step, loss, options) || !options.keepBest) return
-    const path = yield* store.keep(within(standing, "best"), yield* filesOf(standing))
+    const path = yield* store.keep(within(standing, "best"), filesOf(standing))
     if (path !== undefined) yield* emit(TrainEvent.Checkpoint({ ...variant, step, path, best: loss }))
   })
   const evaluate = (counts: boolean) =>

@@ -132,6 +132,11 @@ static napi_value read(const Arguments& arguments) {
   return sessionOf(arguments).read(arguments.number(1, "arena"), arguments.number(2, "offset"), arguments.number(3, "bytes"));
 }
 
+static napi_value readInto(const Arguments& arguments) {
+  const auto into = arguments.memory(3, "into");
+  return sessionOf(arguments).readInto(arguments.number(1, "arena"), arguments.number(2, "offset"), into.data, into.length, into.owner);
+}
+
 static napi_value view(const Arguments& arguments) {
   return sessionOf(arguments).view(arguments.number(1, "arena"), arguments.number(2, "offset"), arguments.number(3, "bytes"));
 }
@@ -265,6 +270,7 @@ static napi_value define(napi_env env, napi_value exports) {
       binding->method<upload>("upload"),
       binding->method<uploadFile>("uploadFile"),
       binding->method<read>("read"),
+      binding->method<readInto>("readInto"),
       binding->method<view>("view"),
       binding->method<poison>("poison"),
       binding->method<atomicBegin>("atomicBegin"),

@@ -100,6 +100,20 @@ Arguments::Bytes Arguments::bytes(size_t index, const char* name) const {
   return {static_cast<const unsigned char*>(data), length};
 }
 
+Arguments::Memory Arguments::memory(size_t index, const char* name) const {
+  napi_typedarray_type type = napi_int8_array;
+  void *data = nullptr, *whole = nullptr;
+  napi_value buffer = nullptr;
+  size_t length = 0, offset = 0, wholeLength = 0;
+  // Asked for its buffer, a small array moves out of the heap of objects for good; only then is its address its own.
+  if (index >= count_ ||
+      napi_get_typedarray_info(env_, values_[index], &type, &length, &data, &buffer, &offset) != napi_ok ||
+      type != napi_uint8_array || napi_get_arraybuffer_info(env_, buffer, &whole, &wholeLength) != napi_ok) {
+    refuse(name, "a Uint8Array");
+  }
+  return {static_cast<unsigned char*>(whole) + offset, length, buffer};
+}
+
 double numberOf(napi_env env, napi_value value, const char* what) {
   double number = 0;
   if (napi_get_value_double(env, value, &number) != napi_ok) {

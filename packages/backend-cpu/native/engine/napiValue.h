@@ -43,6 +43,13 @@ class Arguments {
     size_t length;
   };
   Bytes bytes(size_t index, const char* name) const;
+  struct Memory {
+    unsigned char* data;
+    size_t length;
+    napi_value owner;  // keeps it alive and in its place
+  };
+  /** A Uint8Array that is written later. */
+  Memory memory(size_t index, const char* name) const;
 
  private:
   [[noreturn]] void refuse(const char* name, const char* wanted) const;

@@ -56,12 +56,22 @@ napi_value Session::read(double arena, double offset, double bytes) {
   }
   addressOf(queue_->arenas(), arena, offset, bytes, "read");  // before an array buffer of that size is made
   void* data = nullptr;
-  napi_value buffer = nullptr, promise = nullptr;
+  napi_value buffer = nullptr;
   check(env_, napi_create_arraybuffer(env_, static_cast<size_t>(bytes), &data, &buffer), "making an array buffer");
+  return enqueueRead(arena, offset, static_cast<unsigned char*>(data), static_cast<size_t>(bytes), buffer, true);
+}
+
+napi_value Session::readInto(double arena, double offset, unsigned char* data, size_t bytes, napi_value owner) {
+  return enqueueRead(arena, offset, data, bytes, owner, false);
+}
+
+napi_value Session::enqueueRead(double arena, double offset, unsigned char* data, size_t bytes, napi_value buffer, bool answers) {
+  napi_value promise = nullptr;
   auto request = std::make_unique<ReadRequest>();
+  request->answers = answers;
   check(env_, napi_create_reference(env_, buffer, 1, &request->buffer), "keeping an array buffer");
   try {
-    queue_->read(arena, offset, static_cast<unsigned char*>(data), static_cast<size_t>(bytes), request.get());
+    queue_->read(arena, offset, data, bytes, request.get());
   } catch (...) {
     napi_delete_reference(env_, request->buffer);
     throw;
@@ -157,8 +167,8 @@ void Session::settleRead(const Event& event) {
   const std::unique_ptr<ReadRequest> request(event.request);
   if (event.outcome == ReadOutcome::done) {
     napi_value buffer = nullptr;
-    napi_get_reference_value(env_, request->buffer, &buffer);
-    napi_resolve_deferred(env_, request->deferred, buffer);
+    if (request->answers) napi_get_reference_value(env_, request->buffer, &buffer);
+    napi_resolve_deferred(env_, request->deferred, request->answers ? buffer : makeUndefined(env_));
   } else if (event.outcome == ReadOutcome::cancelled) {
     napi_reject_deferred(env_, request->deferred,
                          makeError(env_, "cancel: what makes the value that was to be read was dropped", "GRAFT_CANCELLED", "cancel"));

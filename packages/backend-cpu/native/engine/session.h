@@ -31,6 +31,8 @@ class Session final : public QueueListener {
 
   CommandQueue& queue() { return *queue_; }
   napi_value read(double arena, double offset, double bytes);
+  /** Into memory of JavaScript's, which `owner` keeps alive: resolves to nothing. */
+  napi_value readInto(double arena, double offset, unsigned char* data, size_t bytes, napi_value owner);
   void enqueueHost(const std::string& op, double token, int outputs, const double* doubles, size_t length);
   napi_value view(double arena, double offset, double bytes);
   napi_value close();
@@ -39,6 +41,7 @@ class Session final : public QueueListener {
   struct ReadRequest {
     napi_deferred deferred;
     napi_ref buffer;
+    bool answers;  // with the buffer
   };
   struct Event {
     enum class Kind { read, host, drained } kind;
@@ -50,6 +53,8 @@ class Session final : public QueueListener {
   };
 
   Session(napi_env env, std::shared_ptr<Environment> environment) : env_(env), environment_(std::move(environment)) {}
+
+  napi_value enqueueRead(double arena, double offset, unsigned char* data, size_t bytes, napi_value buffer, bool answers);
 
   // Queue thread.
   void readSettled(void* request, ReadOutcome outcome, const Fault& fault) override;

@@ -91,7 +91,7 @@ const writeBeside = Effect.fnUntraced(function* (
   { tokenizerFiles = [], config: { vocabularySize } }: OpenedModel
 ) {
   for (const { name, bytes: content } of tokenizerFiles)
-    yield* replaceFile(join(out, name), content instanceof Uint8Array ? [content] : content)
+    yield* replaceFile(join(out, name), content instanceof Uint8Array ? [content] : content())
   for (const { name, path } of files) {
     if (tokenizerFiles.some((file) => file.name === name)) continue
     const content = yield* Effect.tryPromise({ try: () => readFile(path), catch: (e) => fileError(path, "read", e) })

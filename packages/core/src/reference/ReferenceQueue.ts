@@ -65,8 +65,8 @@ export class ReferenceQueue extends Queue {
   protected override poison(cell: Cell): void {
     this.#push(() => this.#at(cell, cell.offset, cell.bytes).fill(0xff))
   }
-  protected copyOut({ cell, byteOffset, tensor }: Operand): Promise<Uint8Array> {
-    return this.#wait(() => this.#at(cell, byteOffset, tensor.bytes).slice())
+  protected copyOut({ cell, byteOffset }: Operand, into: Uint8Array): Promise<void> {
+    return this.#wait(() => into.set(this.#at(cell, byteOffset, into.byteLength)))
   }
   idle(): Promise<void> {
     return this.#wait(() => undefined)

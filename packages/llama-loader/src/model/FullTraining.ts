@@ -11,7 +11,7 @@ import {
   type TensorFile,
   TrainableWeights
 } from "@graft/core"
-import { safetensorsLayout } from "@graft/safetensors"
+import { safetensorsChunks } from "@graft/safetensors"
 import { Effect, Layer } from "effect"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 import { expectedTensors } from "../folder/expectedTensors.ts"
@@ -40,14 +40,13 @@ const plan = (beside: ReadonlyArray<SavedFile>): AdapterPlan => ({
   parameters: () => [],
   bind: () => {},
   files: (parameters) => {
-    const tensors = parameters.map(({ path, shape, values }) => ({
+    const tensors = parameters.map(({ path, shape, parts }) => ({
       name: path,
       dtype: "f32" as const,
       shape,
-      read: () => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+      read: parts
     }))
-    const { header, order } = safetensorsLayout(tensors)
-    return [{ name: "model.safetensors", bytes: [header, ...order.map((t) => t.read())] }, ...beside]
+    return [{ name: "model.safetensors", bytes: () => safetensorsChunks(tensors) }, ...beside]
   }
 })
 
