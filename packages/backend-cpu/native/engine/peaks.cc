@@ -1,4 +1,6 @@
-// Each loop keeps as many independent accumulators as hide the latency of a multiply-add on two pipes, in registers only.
+// Each loop keeps as many independent accumulators as hide the latency of a multiply-add on two pipes, in registers only:
+// loops over them are unrolled, since one that is not gives them addresses and stores them in each round; and each is held
+// from the start, since equal ones would be computed once.
 #include "peaks.h"
 
 #include <algorithm>
@@ -46,14 +48,19 @@ static double scalarLoop() {
   typedef float Vector __attribute__((vector_size(16)));
   constexpr int accumulators = 12;
   Vector sums[accumulators];
-  for (auto& sum : sums) sum = Vector{1, 1, 1, 1};
+#pragma GCC unroll 12
+  for (int i = 0; i < accumulators; ++i) {
+    sums[i] = Vector{1, 1, 1, 1};
+    hold(sums[i]);
+  }
   Vector factor{0.5f, 0.5f, 0.5f, 0.5f};
   for (int64_t r = 0; r < rounds; ++r) {
     hold(factor);
 #pragma GCC unroll 12
     for (int i = 0; i < accumulators; ++i) sums[i] = sums[i] * factor + factor;
   }
-  for (auto& sum : sums) hold(sum);
+#pragma GCC unroll 12
+  for (int i = 0; i < accumulators; ++i) hold(sums[i]);
   return 2.0 * 4 * accumulators * rounds;
 }
 
@@ -61,35 +68,49 @@ static double scalarLoop() {
 [[gnu::target("avx2,fma")]] static double avx2Loop() {
   constexpr int accumulators = 12;
   __m256 sums[accumulators];
-  for (auto& sum : sums) sum = _mm256_set1_ps(1);
+#pragma GCC unroll 12
+  for (int i = 0; i < accumulators; ++i) {
+    sums[i] = _mm256_set1_ps(1);
+    asm volatile("" : "+x"(sums[i]));
+  }
   __m256 factor = _mm256_set1_ps(0.5f);
   for (int64_t r = 0; r < rounds; ++r) {
     asm volatile("" : "+x"(factor));
 #pragma GCC unroll 12
     for (int i = 0; i < accumulators; ++i) sums[i] = _mm256_fmadd_ps(sums[i], factor, factor);
   }
-  for (auto& sum : sums) asm volatile("" : "+x"(sum));
+#pragma GCC unroll 12
+  for (int i = 0; i < accumulators; ++i) asm volatile("" : "+x"(sums[i]));
   return 2.0 * 8 * accumulators * rounds;
 }
 
 [[gnu::target("avx512f")]] static double avx512Loop() {
   constexpr int accumulators = 16;
   __m512 sums[accumulators];
-  for (auto& sum : sums) sum = _mm512_set1_ps(1);
+#pragma GCC unroll 16
+  for (int i = 0; i < accumulators; ++i) {
+    sums[i] = _mm512_set1_ps(1);
+    GRAFT_HOLD512(sums[i]);
+  }
   __m512 factor = _mm512_set1_ps(0.5f);
   for (int64_t r = 0; r < rounds; ++r) {
     GRAFT_HOLD512(factor);
 #pragma GCC unroll 16
     for (int i = 0; i < accumulators; ++i) sums[i] = _mm512_fmadd_ps(sums[i], factor, factor);
   }
-  for (auto& sum : sums) GRAFT_HOLD512(sum);
+#pragma GCC unroll 16
+  for (int i = 0; i < accumulators; ++i) GRAFT_HOLD512(sums[i]);
   return 2.0 * 16 * accumulators * rounds;
 }
 
 [[gnu::target("avx512f,avx512bf16")]] static double avx512bf16Loop() {
   constexpr int accumulators = 16;
   __m512 sums[accumulators];
-  for (auto& sum : sums) sum = _mm512_set1_ps(1);
+#pragma GCC unroll 16
+  for (int i = 0; i < accumulators; ++i) {
+    sums[i] = _mm512_set1_ps(1);
+    GRAFT_HOLD512(sums[i]);
+  }
   __m512bh factor;
   std::memset(&factor, 0, sizeof factor);
   for (int64_t r = 0; r < rounds; ++r) {
@@ -97,21 +118,27 @@ static double scalarLoop() {
 #pragma GCC unroll 16
     for (int i = 0; i < accumulators; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], factor, factor);
   }
-  for (auto& sum : sums) GRAFT_HOLD512(sum);
+#pragma GCC unroll 16
+  for (int i = 0; i < accumulators; ++i) GRAFT_HOLD512(sums[i]);
   return 2.0 * 32 * accumulators * rounds;
 }
 #elif defined(__aarch64__)
 static double neonLoop() {
   constexpr int accumulators = 16;
   float32x4_t sums[accumulators];
-  for (auto& sum : sums) sum = vdupq_n_f32(1);
+#pragma GCC unroll 16
+  for (int i = 0; i < accumulators; ++i) {
+    sums[i] = vdupq_n_f32(1);
+    hold(sums[i]);
+  }
   float32x4_t factor = vdupq_n_f32(0.5f);
   for (int64_t r = 0; r < rounds; ++r) {
     hold(factor);
 #pragma GCC unroll 16
     for (int i = 0; i < accumulators; ++i) sums[i] = vfmaq_f32(factor, sums[i], factor);
   }
-  for (auto& sum : sums) hold(sum);
+#pragma GCC unroll 16
+  for (int i = 0; i < accumulators; ++i) hold(sums[i]);
   return 2.0 * 4 * accumulators * rounds;
 }
 
@@ -124,7 +151,11 @@ static double neonLoop() {
 GRAFT_BF16_TARGET static double neonbf16Loop() {
   constexpr int accumulators = 16;
   float32x4_t sums[accumulators];
-  for (auto& sum : sums) sum = vdupq_n_f32(1);
+#pragma GCC unroll 16
+  for (int i = 0; i < accumulators; ++i) {
+    sums[i] = vdupq_n_f32(1);
+    asm volatile("" : "+w"(sums[i]));
+  }
   bfloat16x8_t factor;
   std::memset(&factor, 0, sizeof factor);
   for (int64_t r = 0; r < rounds; ++r) {
@@ -132,7 +163,8 @@ GRAFT_BF16_TARGET static double neonbf16Loop() {
 #pragma GCC unroll 16
     for (int i = 0; i < accumulators; ++i) sums[i] = vbfmmlaq_f32(sums[i], factor, factor);
   }
-  for (auto& sum : sums) asm volatile("" : "+w"(sum));
+#pragma GCC unroll 16
+  for (int i = 0; i < accumulators; ++i) asm volatile("" : "+w"(sums[i]));
   return 2.0 * 16 * accumulators * rounds;  // [2, 4] · [4, 2]
 }
 #endif
