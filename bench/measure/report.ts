@@ -66,13 +66,15 @@ const layer = (): string => {
   const results = readResults<LayerRow>("step")
   if (results === undefined) return ""
   return `## One layer of Llama-2-7b's shapes (\`bun run bench step\`, \`graft bench\`)
-${ran(results.machine)} LoRA of rank 16 on all linears; forward, backward and AdamW of ${results.rows[0]?.tokens ?? 0} tokens, nothing recomputed. The rate counts products and attention over the whole step's time; the peak is that of multiply-adds in registers just before and after.
+${ran(results.machine)} LoRA of rank 16 on all linears; forward, backward and AdamW, nothing recomputed unless said. The rate counts products and attention over the whole step's time; the peak is that of multiply-adds in registers just before and after.
 
 ${markdown(
   [
     "weights",
     "ops",
+    "tokens",
     "threads",
+    "instructions",
     "compute",
     "tokens/s",
     "GFLOP/s",
@@ -83,7 +85,8 @@ ${markdown(
     "loss, gradient norm"
   ],
   results.rows.map((r) => [
-    ...[r.weights, r.ops, String(r.threads), r.compute, fixed(r.tokensPerSecond, 1), fixed(r.rate / 1e9, 0)],
+    ...[r.weights, r.ops, String(r.tokens), String(r.threads), r.isa, r.compute],
+    ...[fixed(r.tokensPerSecond, 1), fixed(r.rate / 1e9, 0)],
     ...[`**${fixed((100 * r.rate) / r.peak, 0)} %**`, `${fixed(100 * r.elseShare, 1)} %`],
     ...[
       `${fixed(100 * r.enqueueShare, 1)} %`,

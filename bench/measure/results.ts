@@ -65,6 +65,7 @@ export interface LayerRow {
   readonly ops: string
   readonly threads: number
   readonly tokens: number
+  readonly isa: string
   readonly compute: string
   readonly tokensPerSecond: number
   readonly rate: number

@@ -36,7 +36,11 @@ export const configurations: ReadonlyArray<Configuration> = [
   { name: "135m-f32-recomputed", ...small, compute: "f32", checkpointing: true, tuned: true },
   { name: "135m-f32-installed", ...small, compute: "f32", checkpointing: false, tuned: false },
   { name: "135m-bf16", ...small, compute: "bf16", checkpointing: false, tuned: true },
-  { name: "7b-f32-recomputed", ...large, compute: "f32", checkpointing: true, tuned: true }
+  { name: "135m-bf16-recomputed", ...small, compute: "bf16", checkpointing: true, tuned: true },
+  { name: "135m-bf16-installed", ...small, compute: "bf16", checkpointing: false, tuned: false },
+  { name: "7b-f32-recomputed", ...large, compute: "f32", checkpointing: true, tuned: true },
+  { name: "7b-bf16", ...large, compute: "bf16", checkpointing: false, tuned: true },
+  { name: "7b-bf16-recomputed", ...large, compute: "bf16", checkpointing: true, tuned: true }
 ]
 
 /** [tokens, in, out] */

@@ -74,14 +74,16 @@ test("--fused off, some, on: the plan says which runs, losses and gradients are 
 })
 
 test("graft bench: each line has its rate and its peak, and threads do not change a bit", native, async () => {
-  const events = jsonLines(await graftOk("bench", "--tokens", "3", "--threads", "3", "--json"))
+  const events = jsonLines(await graftOk("bench", "--tokens", "3", "--threads", "3", "--recomputed", "--json"))
   const layers = events.filter(({ event }) => event === "Layer")
   assert.deepEqual(
     layers.map(({ weights, threads, ops }) => [weights, threads, ops]),
     [
       ["nf4 + double quantization", 3, "fused"],
       ["nf4 + double quantization", 1, "fused"],
-      ["dense bf16", 3, "fused"]
+      ["dense bf16", 3, "fused"],
+      ["nf4 + double quantization", 3, "fused, recomputed"],
+      ["dense bf16", 3, "fused, recomputed"]
     ]
   )
   for (const { rate, peak, tokensPerSecond, elseShare } of layers)

@@ -17,6 +17,7 @@ const benchFlags = {
     Flag.withDescription("tokens of a step of the layer (default 512)")
   ),
   composed: off("composed", "the layer with composed ops beside the fused ones"),
+  recomputed: off("recomputed", "the layer computed again in backward beside the one that keeps what it made"),
   json
 }
 export type BenchInput = Command.Command.Config.Infer<typeof benchFlags>

@@ -22,6 +22,8 @@ export interface LayerBench {
   readonly threads: number
   readonly isa: string
   readonly fused: boolean
+  /** The layer is computed again in backward. */
+  readonly recomputed: boolean
   /** Measured ones, after one that is not. */
   readonly steps: number
 }
@@ -57,7 +59,7 @@ export const layerOf7B = (): OpenedModel => {
 }
 
 export const measureLayer = Effect.fnUntraced(function* (bench: LayerBench) {
-  const { weights, compute, tokens, threads, isa, fused, steps } = bench
+  const { weights, compute, tokens, threads, isa, fused, recomputed, steps } = bench
   const profile = new Profile()
   const device = Cpu.layer({ threads, isa }, profile)
   const storage = weights === "dense bf16" ? Dense.layerOf("bf16") : Layer.provide(Nf4.layer, DoubleQuant.layer)
@@ -76,7 +78,7 @@ export const measureLayer = Effect.fnUntraced(function* (bench: LayerBench) {
       allReduce: () => {},
       compute,
       seed: 0,
-      checkpointing: false,
+      checkpointing: recomputed,
       maxGradNorm: 1
     }
     const { memory } = planOf(backend.limits, recipe, [[blankDocument(tokens)]])

@@ -37,19 +37,22 @@ export const bench = Effect.fnUntraced(function* (input: BenchInput) {
   const rows: Array<ReadonlyArray<string>> = [head]
   const numbers = new Map<string, string>()
   let equal = true
-  const runs: ReadonlyArray<readonly [weights: LayerBench["weights"], threads: number, fused: boolean]> = [
-    ["nf4 + double quantization", all, true],
-    ...(all > 1 ? [["nf4 + double quantization", 1, true] as const] : []),
-    ["dense bf16", all, true],
-    ...(input.composed ? [["nf4 + double quantization", all, false] as const] : [])
+  const nf4 = { weights: "nf4 + double quantization", threads: all, fused: true, recomputed: false } as const
+  const dense = { ...nf4, weights: "dense bf16" } as const
+  const runs: ReadonlyArray<Pick<LayerBench, "weights" | "threads" | "fused" | "recomputed">> = [
+    nf4,
+    ...(all > 1 ? [{ ...nf4, threads: 1 }] : []),
+    dense,
+    ...(input.recomputed ? [nf4, dense].map((run) => ({ ...run, recomputed: true })) : []),
+    ...(input.composed ? [{ ...nf4, fused: false }] : [])
   ]
-  for (const [weights, threads, fused] of runs) {
+  for (const { weights, threads, fused, recomputed } of runs) {
     screen.live(`${weights}, ${threads} threads`)
     yield* Effect.sleep(0) // the measurements block: let the line out first
     const before = native.peak(kind, threads, MILLISECONDS)
-    const measured = yield* measureLayer({ weights, compute, tokens, threads, isa, fused, steps: 1 })
+    const measured = yield* measureLayer({ weights, compute, tokens, threads, isa, fused, recomputed, steps: 1 })
     const peak = (before + native.peak(kind, threads, MILLISECONDS)) / 2
-    if (fused && threads === all && tokens >= ENOUGH && weights !== "dense bf16")
+    if (fused && !recomputed && threads === all && tokens >= ENOUGH && weights !== "dense bf16")
       yield* keepRates(
         { processor: info.model, isa, threads },
         { peak: { [compute]: peak }, products: { [compute]: measured.rate / (1 - measured.elseShare) }, memory: read }
@@ -58,7 +61,7 @@ export const bench = Effect.fnUntraced(function* (input: BenchInput) {
     const bits = JSON.stringify(measured.numbers)
     if (fused) equal &&= bits === (numbers.get(weights) ?? bits)
     if (fused) numbers.set(weights, bits)
-    const ops = fused ? "fused" : "composed"
+    const ops = `${fused ? "fused" : "composed"}${recomputed ? ", recomputed" : ""}`
     rows.push([
       ...[weights, ops, String(threads), tokensPerSecond.toFixed(1), (rate / 1e9).toFixed(1), percent(rate / peak)],
       ...[percent(elseShare), percent(enqueueShare), bytes(measured.bytes)]
