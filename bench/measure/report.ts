@@ -43,15 +43,16 @@ ${markdown(
   ])
 )}
 
-Products y = x Wᵀ in f32, the faster of oneDNN's and torch's own (${products[0]?.threads ?? 2} threads):
+Products y = x Wᵀ, x and W in one format, the faster of oneDNN's and torch's own (${products[0]?.threads ?? 2} threads):
 
 ${markdown(
-  ["tokens × in × out", "GFLOP/s", "peers'", "times as fast", "of the peak of the same seconds"],
+  ["tokens × in × out", "format", "GFLOP/s", "peers'", "times as fast", "of the peak of the same seconds"],
   products.map((r) => {
     const [tokens = 0, inner = 0, out = 0] = r.shape!
     const flops = 2 * tokens * inner * out
     return [
       `${tokens} × ${inner} × ${out}`,
+      r.dtype ?? "f32",
       fixed(flops / r.graftSeconds / 1e9, 0),
       fixed(flops / r.peerSeconds / 1e9, 0),
       `**${fixed(r.ratio)}**`,

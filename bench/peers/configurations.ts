@@ -69,7 +69,8 @@ export interface PeerRow {
   /** Graft's planned bytes, which the process's own come on top of. */
   readonly plannedBytes?: number
   readonly firstLosses?: readonly [graft: number, peer: number]
-  /** Products: GFLOP/s, and the peak of the same seconds. */
+  /** Products: [tokens, in, out], the format of both sides (f32 where it is missing), the share of the peak of the same seconds. */
   readonly shape?: ReadonlyArray<number>
+  readonly dtype?: "f32" | "bf16"
   readonly peakShare?: number
 }

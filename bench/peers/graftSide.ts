@@ -77,14 +77,14 @@ const train = Effect.gen(function* () {
   yield* Effect.provide(run, stack)
 })
 
-/** y [tokens, out] = x Wᵀ in f32, as peft_side.py's gemm. */
+/** y [tokens, out] = x Wᵀ, as peft_side.py's gemm. */
 const gemm = Effect.promise(async () => {
   loadNative()
   say({ ready: true })
   for (let line = await lines.next(); !line.done; line = await lines.next()) {
-    const [tokens, inner, out] = JSON.parse(line.value) as [number, number, number] // the driver's shape
-    const seconds = await timeGemm({ tokens, in: inner, out, dtype: "f32", threads: options.threads, rounds: 3 })
-    say({ seconds, peak: peakOf("f32", options.threads) })
+    const [tokens, inner, out, dtype] = JSON.parse(line.value) as [number, number, number, "f32" | "bf16"] // the driver's
+    const seconds = await timeGemm({ tokens, in: inner, out, dtype, threads: options.threads, rounds: 3 })
+    say({ seconds, peak: peakOf(dtype, options.threads) })
   }
 })
 

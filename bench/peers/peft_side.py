@@ -6,7 +6,7 @@ Prints one JSON object a line: first {"ready": …}, then {"seconds", "loss", "p
 guides say: NF4 with double quantisation, prepare_model_for_kbit_training, LoRA on all linears, torch.optim.AdamW, SDPA,
 autocast for bf16 as transformers' Trainer does.
 
-"gemm" instead of a model: y [tokens, out] = x Wᵀ in f32 by oneDNN; each line read is a JSON shape, each answer its seconds.
+"gemm" instead of a model: y [tokens, out] = x Wᵀ by oneDNN; each line read is JSON, [tokens, in, out, "f32" | "bf16"], each answer its seconds.
 """
 import json, sys, time, warnings
 
@@ -32,11 +32,11 @@ def gemm():
     kept = {}
     say(ready=True, versions={"torch": torch.__version__})
     for line in sys.stdin:
-        tokens, inner, out = json.loads(line)
-        if (tokens, inner, out) not in kept:
-            x, w = torch.randn(tokens, inner), torch.randn(out, inner)
-            kept[(tokens, inner, out)] = (x.to_mkldnn(), w.to_mkldnn(), x, w)
-        xm, wm, x, w = kept[(tokens, inner, out)]
+        if line not in kept:
+            tokens, inner, out, dtype = json.loads(line)
+            x, w = (torch.randn(rows, inner).to({"f32": torch.float32, "bf16": torch.bfloat16}[dtype]) for rows in (tokens, out))
+            kept[line] = (x.to_mkldnn(), w.to_mkldnn(), x, w)
+        xm, wm, x, w = kept[line]
         best = {}
         for name, run in (("oneDNN", lambda: torch.nn.functional.linear(xm, wm)), ("torch", lambda: torch.nn.functional.linear(x, w))):
             run()

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { loadNative } from "@graft/backend-cpu"
 import { uniforms } from "@graft/core"
+import { multipliesBF16 } from "../measure/peakOf.ts"
 import { writeReport } from "../measure/report.ts"
 import { median, readResults, writeResults } from "../measure/results.ts"
 import {
@@ -106,11 +107,13 @@ const compareGemm = async (): Promise<ReadonlyArray<PeerRow>> => {
   const args: SideArguments = { ...configurations[0]!, model: "gemm", threads, precision: "highest", ids: "" }
   const [graft, peer] = await bothSides(args, tunedEnvironment)
   const rows: Array<PeerRow> = []
-  for (const shape of gemmShapes) {
+  const formats = multipliesBF16() ? (["f32", "bf16"] as const) : (["f32"] as const)
+  for (const [dtype, shape] of formats.flatMap((dtype) => gemmShapes.map((shape) => [dtype, shape] as const))) {
+    const product = JSON.stringify([...shape, dtype])
     const own: Array<readonly [graft: number, peer: number, share: number]> = []
     for (let round = 0; round < Math.max(5, rounds); round++) {
-      const a = await graft.ask(JSON.stringify(shape))
-      const b = await peer.ask(JSON.stringify(shape))
+      const a = await graft.ask(product)
+      const b = await peer.ask(product)
       const flops = 2 * shape[0] * shape[1] * shape[2]
       own.push([
         Number(a.seconds),
@@ -127,7 +130,8 @@ const compareGemm = async (): Promise<ReadonlyArray<PeerRow>> => {
       peerSeconds: median(own.map(([, seconds]) => seconds)),
       ratio: median(own.map(([a, b]) => b / a)),
       peakShare: median(own.map(([, , share]) => share)),
-      shape
+      shape,
+      dtype
     }
     console.log(JSON.stringify(row))
     rows.push(row)
