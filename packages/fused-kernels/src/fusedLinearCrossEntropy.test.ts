@@ -165,6 +165,29 @@ test("memory is the same whatever is learnt, and the head multiplies the learnt 
   assert.deepEqual(third.rows, [13, 13])
 })
 
+test("chunks are longer where the step holds much, unless the head is trained: its sums must not depend on it", () => {
+  const chunks = (held: number, trained: boolean) => {
+    const queue = new MetaQueue(oneArena("meta"))
+    const weights = new Scope(queue, "weights")
+    const x = weights.tensor([2048, 8], "x", "bf16")
+    const shape = [49152, 8]
+    const table = weights.tensor(shape, "head", "bf16")
+    const source = sourceOf("head", shape, () => new Float32Array(shape[0]! * shape[1]!))
+    const head = trained ? table : denseCodec().encode(source, weights, "head")
+    const ids = weights.tensor([2048], "targets", "i32")
+    for (const t of [x, table, ids]) queue.upload(t, () => [])
+    using g = new Graph(queue, { overrides, activations: "bf16" })
+    g.watch(x, ...(trained ? [table] : []))
+    g.tensor([held], "kept", "f32")
+    linearCrossEntropy(g, x, head, ids)
+    const { length } = queue.ops.filter((op) => op === "crossEntropyRows")
+    weights[Symbol.dispose]()
+    return length
+  }
+  assert.deepEqual([chunks(1, false), chunks(180e6, false), chunks(1e9, false)], [19, 7, 6])
+  assert.deepEqual([chunks(1, true), chunks(1e9, true)], [13, 13])
+})
+
 test("it is used where a loss is asked for without knowing how many rows are learnt", async () => {
   const queue = new ReferenceQueue([1 << 20])
   const scope = new Scope(queue, "weights")

@@ -14,9 +14,9 @@
  * trained head is a sum of other slices. (Liger Kernel, arXiv:2410.10989 §3, divides by chunks likewise, all rows in.)
  */
 import {
-  addInto,
   applyMatrix,
   applyMatrixTransposed,
+  bytesOf,
   crossEntropyRows,
   type Graph,
   gemm,
@@ -34,9 +34,29 @@ import {
   takeScaledRows
 } from "@graft/core"
 import { chunkBuffer } from "./chunkBuffer.ts"
+import { logitsBuffer } from "./logitsBuffer.ts"
 
-/** Logits that exist at one time, with what they are rounded to. Half of it would slow the head down by an eighth: W is packed for each chunk. */
+/**
+ * Logits that exist at one time, at least, and two thirds of it where they are rounded. Half of it would slow the head down by
+ * an eighth: W is packed for each chunk.
+ */
 const CHUNK_BYTES = 1 << 25
+/** Where a step holds much, this part of it instead. */
+const CHUNK_SHARE = 1 / 12
+/** Longer chunks are no faster. */
+const MOST_ROWS = 384
+
+/**
+ * Rows of logits at one time. What the tape holds is the same whenever a step is planned or run, so the plan stays exact, and
+ * a recomputed step's small. A trained head's gradient is a sum over chunks: its bits must not depend on what is kept.
+ */
+const chunkRows = (g: Graph, rows: number, vocab: number, rounds: boolean, trained: boolean): number => {
+  const held = trained ? 0 : (g.queue.allocator.live.get("activations") ?? 0)
+  const least = CHUNK_BYTES / (rounds ? 6 : 4)
+  const logits = Math.max(least, Math.min((held * CHUNK_SHARE) / bytesOf.f32, MOST_ROWS * vocab))
+  const most = Math.max(1, Math.floor(logits / vocab))
+  return Math.ceil(rows / Math.max(1, Math.ceil(rows / most))) // as many as even chunks of all rows take
+}
 
 interface Learnt {
   readonly order: Tensor
@@ -73,13 +93,12 @@ const eachChunk = (
   const vocab = outFeatures(head)
   const gradient = visit !== undefined
   const rounds = gradient && g.activations !== "f32" // so that the head multiplies in the recipe's dtype
-  const most = Math.min(x.rows, Math.max(1, Math.floor(CHUNK_BYTES / (vocab * (rounds ? 6 : 4)))))
+  const most = chunkRows(g, x.rows, vocab, rounds, head instanceof Tensor && g.needs(head))
   const losses = g.tensor([x.rows], "losses of the learnt", "f32")
   const own = g.tensor([x.rows], "targets of the learnt", "i32")
   g.run(takeRows, [own, targets, order], { from: 0, limit: x.rows })
   const rowsOf = chunkBuffer(g, most, x.columns, "rows of the learnt", x.dtype)
-  const logitsOf = chunkBuffer(g, most, vocab, "logits", "f32")
-  const roundedOf = rounds ? chunkBuffer(g, most, vocab, "d(logits)") : undefined
+  const logitsOf = logitsBuffer(g, most, vocab, rounds)
   const chunks = Math.ceil(count / most)
   for (let i = 0; i < chunks; i++) {
     // Of even sizes: a last one of a few rows would take nearly as long as a whole one.
@@ -89,12 +108,10 @@ const eachChunk = (
     g.run(takeRows, [part, x, order], { from: row0, limit: x.rows })
     applyMatrix(g, logits, part, head)
     g.run(crossEntropyRows, [losses, logits, own], { row0, rows, vocab, gradient, softCap, smoothing })
-    const dLogits = roundedOf?.take(rows) ?? logits
-    if (roundedOf !== undefined) addInto(g, dLogits, logits)
-    visit?.({ x: part, dLogits, row0, rows })
-    for (const buffer of [rowsOf, logitsOf, roundedOf]) buffer?.give()
+    visit?.({ x: part, dLogits: logitsOf.rounded(), row0, rows })
+    for (const buffer of [rowsOf, logitsOf]) buffer.give()
   }
-  for (const buffer of [rowsOf, logitsOf, roundedOf]) buffer?.free()
+  for (const buffer of [rowsOf, logitsOf]) buffer.free()
   g.release(own)
   return losses
 }
