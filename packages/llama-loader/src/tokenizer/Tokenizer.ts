@@ -1,5 +1,6 @@
 /** Text to token ids and back, whichever file the vocabulary came from. */
 import { Schema } from "effect"
+import type { Pieces } from "./pieces.ts"
 
 export class TokenizerError extends Schema.TaggedError<TokenizerError>()("TokenizerError", {
   message: Schema.String,
@@ -28,8 +29,7 @@ export interface Tokenizer {
 
 /** What a kind of vocabulary brings; the rest is the same for all. */
 export interface Vocabulary {
-  /** By id. */
-  readonly pieces: ReadonlyArray<Uint8Array>
+  readonly pieces: Pieces
   readonly specials: ReadonlyMap<string, number>
   readonly bosId: number | undefined
   readonly eosId: number | undefined
@@ -45,13 +45,13 @@ export const makeTokenizer = (vocabulary: Vocabulary): Tokenizer => {
   const { pieces, specials, bosId, eosId, stopIds, encode, spacePrefix } = vocabulary
   const specialIds = new Set(specials.values())
   const bytesOf = (id: number): Uint8Array => {
-    const piece = pieces[id]
+    const piece = pieces.of(id)
     if (piece === undefined)
-      throw new RangeError(`decode: token ${id} is none of the ${pieces.length} in the vocabulary`)
+      throw new RangeError(`decode: token ${id} is none of the ${pieces.count} in the vocabulary`)
     return piece
   }
   return {
-    vocabularySize: pieces.length,
+    vocabularySize: pieces.count,
     bosId,
     eosId,
     stopIds,

@@ -7,8 +7,9 @@ import * as library from "@huggingface/tokenizers"
 import { Schema } from "effect"
 import { AddedTokens, cutAddedTokens } from "./addedTokens.ts"
 import { byteTexts } from "./byteLevel.ts"
-import { byteMerges, MAX_ID, mergeBytes, mergePair } from "./byteMerging.ts"
+import { byteMerges, MAX_ID, mergeBytes } from "./byteMerging.ts"
 import { jsonNormalizer } from "./jsonNormalizer.ts"
+import { Merges, TokenIds } from "./vocabularyJson.ts"
 
 const absent = Schema.optionalKey(Schema.Null)
 const off = Schema.optionalKey(Schema.NullOr(Schema.Literal(false)))
@@ -44,8 +45,8 @@ const Encodable = Schema.Struct({
   added_tokens: AddedTokens,
   model: Schema.Struct({
     type: Schema.Literal("BPE"),
-    vocab: Schema.Record(Schema.String, Schema.Int),
-    merges: Schema.Array(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
+    vocab: TokenIds,
+    merges: Merges,
     unk_token: absent,
     continuing_subword_prefix: maybeEmpty,
     continuing_subword_suffix: absent,
@@ -72,24 +73,20 @@ export const byteLevelEncoder = (json: unknown): Encode | undefined => {
   // The bytes' alphabet must come last: an expression after it would see that, not the text.
   if (stages.findIndex(({ type }) => type === "ByteLevel") !== stages.length - 1) return undefined
 
-  const idOf = new Map(Object.entries(model.vocab))
+  const idOf = new Map<string, number>()
+  for (const text in model.vocab) idOf.set(text, model.vocab[text]!)
   for (const { id, content } of added_tokens) idOf.set(content, id)
   for (const id of idOf.values()) if (!(id >= 0 && id < MAX_ID)) return undefined
-  const pairs: Array<readonly [string, string]> = []
-  for (const merge of model.merges) {
-    const pair = mergePair(merge)
-    if (pair === undefined) return undefined
-    pairs.push(pair)
-  }
-  const merges = byteMerges(idOf, byteTexts, pairs)
+  const merges = byteMerges(idOf, byteTexts, model.merges)
   if (merges === undefined) return undefined
 
   const utf8 = new TextEncoder()
   const fromUtf8 = new TextDecoder("utf-8", { ignoreBOM: true })
+  // What a closure names stays in memory: of the file only that.
+  const wholeWords = model.ignore_merges === true ? idOf : undefined
   const mergeWord = (word: string): number | ReadonlyArray<number> => {
     const bytes = utf8.encode(word)
-    const whole =
-      model.ignore_merges === true ? idOf.get(Array.from(bytes, (byte) => byteTexts[byte]).join("")) : undefined
+    const whole = wholeWords?.get(Array.from(bytes, (byte) => byteTexts[byte]).join(""))
     const ids = whole === undefined ? mergeBytes(merges, bytes) : [whole]
     return ids.length === 1 ? ids[0]! : ids
   }

@@ -17,17 +17,17 @@ const UNKNOWN = SHIFT - 1
 /** Ids that this file can work with. */
 export const MAX_ID = 2 ** 21
 
-/** Pairs of a tokenizer.json's `merges`, in both of its spellings. */
-export const mergePair = (merge: string | ReadonlyArray<string>): readonly [string, string] | undefined => {
+/** One of a tokenizer.json's `merges`, in both of its spellings. */
+const mergePair = (merge: string | ReadonlyArray<string>): readonly [string, string] | undefined => {
   const [left, right, ...rest] = typeof merge === "string" ? merge.split(" ") : merge
   return left === undefined || right === undefined || rest.length > 0 ? undefined : [left, right]
 }
 
-/** `undefined` where a part or the result of a merge is no token: then merging texts and merging tokens differ. */
+/** `undefined` where a part or the result of a merge is no token (then merging texts and merging tokens differ), or it is none. */
 export const byteMerges = (
   idOf: ReadonlyMap<string, number>,
   byteTexts: ReadonlyArray<string>,
-  merges: ReadonlyArray<readonly [string, string]>
+  merges: ReadonlyArray<string | ReadonlyArray<string>>
 ): ByteMerges | undefined => {
   const joined = pairsOf(idOf, merges)
   return joined && { byteIds: Int32Array.from(byteTexts, (text) => idOf.get(text) ?? UNKNOWN), joined }
@@ -36,10 +36,13 @@ export const byteMerges = (
 /** `joined` of the merges in their order. `undefined` as above. */
 export const pairsOf = (
   idOf: ReadonlyMap<string, number>,
-  merges: ReadonlyArray<readonly [string, string]>
+  merges: ReadonlyArray<string | ReadonlyArray<string>>
 ): ByteMerges["joined"] | undefined => {
   const joined = new Map<number, number>()
-  for (const [rank, [left, right]] of merges.entries()) {
+  for (const [rank, merge] of merges.entries()) {
+    const pair = mergePair(merge)
+    if (pair === undefined) return undefined
+    const [left, right] = pair
     const [a, b, both] = [idOf.get(left), idOf.get(right), idOf.get(left + right)]
     if (a === undefined || b === undefined || both === undefined) return undefined
     joined.set(a * SHIFT + b, rank * SHIFT + both)

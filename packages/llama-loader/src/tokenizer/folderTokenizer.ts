@@ -9,7 +9,10 @@ import { byteLevelBytes } from "./byteLevel.ts"
 import { byteLevelEncoder } from "./byteLevelEncoder.ts"
 import { endsOfTurn } from "./endsOfTurn.ts"
 import { pieceEncoder } from "./pieceEncoder.ts"
+import { piecesOf } from "./pieces.ts"
+import { tokensAround } from "./postProcessing.ts"
 import { makeTokenizer, type Tokenizer, TokenizerError } from "./Tokenizer.ts"
+import { ScoredPieces, TokenIds } from "./vocabularyJson.ts"
 
 const TokenId = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 2 ** 24 }, { message: "expected a token id" }))
 const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
@@ -25,11 +28,7 @@ const TokenizerJson = Schema.Struct({
   pre_tokenizer: optional(Schema.Unknown),
   model: Schema.Struct({
     type: optional(Schema.String),
-    /** By text, or Unigram's texts and scores by id. */
-    vocab: Schema.Union([
-      Schema.Record(Schema.String, TokenId),
-      Schema.Array(Schema.Tuple([Schema.String, Schema.Finite]))
-    ])
+    vocab: Schema.Union([TokenIds, ScoredPieces])
   })
 })
 const decodeJson = Schema.decodeUnknownSync(TokenizerJson)
@@ -60,16 +59,9 @@ export interface TokenizerFiles {
 
 /** @throws TokenizerError */
 export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: TokenizerFiles): Tokenizer => {
-  const fail = (what: string): never => {
-    throw new TokenizerError({ message: `${path} cannot be used: ${what}`, path })
-  }
-  const attempt = <A>(what: string, act: () => A): A => {
-    try {
-      return act()
-    } catch (cause) {
-      return fail(`${what}${cause instanceof Error ? cause.message : String(cause)}`)
-    }
-  }
+  // Closures of one function keep all that any of them names: what lives on is made by functions of its own.
+  const fail = failing(path)
+  const attempt = attempting(fail)
   const json = attempt("", () => decodeJson(tokenizer))
   const settings = attempt("beside it, tokenizer_config.json: ", () => decodeConfig(config ?? {}))
   const map = attempt("beside it, special_tokens_map.json: ", () => decodeMap(specialTokensMap ?? {}))
@@ -90,9 +82,6 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
     ...raw,
     added_tokens: [...((raw["added_tokens"] as ReadonlyArray<unknown>) ?? []), ...extra]
   }
-  const library = attempt("", () => new HuggingFaceTokenizer(whole, {}))
-  const fast = attempt("", () => byteLevelEncoder(whole) ?? pieceEncoder(whole))
-
   const texts: Array<string> = []
   const { vocab } = json.model
   if (isPieces(vocab)) for (const [id, [piece]] of vocab.entries()) texts[id] = piece
@@ -100,8 +89,18 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
   for (const { id, content } of added.values()) texts[id] = content
   const count = Object.keys(vocab).length + added.size
   if (texts.length > 2 * count + SPARE) return fail(`it has ${count} tokens, and ids up to ${texts.length - 1}`)
+  const find = (name: string): number | undefined => {
+    const named = [...added.values()].find(({ content }) => content === name)
+    if (named !== undefined) return named.id
+    const id = isPieces(vocab)
+      ? vocab.findIndex(([piece]) => piece === name)
+      : Object.hasOwn(vocab, name)
+        ? vocab[name]
+        : -1
+    return id === -1 ? undefined : id
+  }
   const idOf = (name: string | { readonly content: string } | null | undefined): number | undefined =>
-    name == null ? undefined : library.token_to_id(typeof name === "string" ? name : name.content)
+    name == null ? undefined : find(typeof name === "string" ? name : name.content)
   const specials = new Map<string, number>()
   for (const { id, content, special } of added.values()) if (special === true) specials.set(content, id)
   const bosId = idOf(settings.bos_token ?? map.bos_token)
@@ -109,19 +108,11 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
   const ends = [...specials].filter(([name]) => endsOfTurn.has(name)).map(([, id]) => id)
   const kinds = [json.decoder?.type, ...(json.decoder?.decoders ?? []).map((decoder) => decoder.type)]
   const bytesOf = pieceReader(kinds, fail)
-  const run = (text: string, addSpecial: boolean): Array<number> => {
-    const ids: Array<number> =
-      fast !== undefined && !addSpecial
-        ? fast(text)
-        : attempt("", () => library.encode(text, { add_special_tokens: addSpecial }).ids)
-    const unknown = ids.findIndex((id) => texts[id] === undefined)
-    return unknown < 0
-      ? ids
-      : fail(`it makes a token of ${JSON.stringify(text.slice(0, 40))} that is not in its vocabulary`)
-  }
-  run("a", true) // what the library finds wrong only when it encodes should be found now
+  const known = Uint8Array.from({ length: texts.length }, (_, id) => Number(texts[id] !== undefined))
+  const run = encoderOf(whole, find, known, fail)
+  run("a", true) // what is found wrong only when a text is encoded should be found now
   return makeTokenizer({
-    pieces: Array.from({ length: texts.length }, (_, id) =>
+    pieces: piecesOf(texts.length, (id) =>
       texts[id] === undefined ? NOTHING : added.has(id) ? utf8.encode(texts[id]) : bytesOf(texts[id])
     ),
     specials,
@@ -131,6 +122,74 @@ export const folderTokenizer = ({ path, tokenizer, config, specialTokensMap }: T
     spacePrefix: !kinds.includes("ByteLevel") && putsSpaceFirst(json),
     encode: encoder(run, settings, bosId, eosId)
   })
+}
+
+type Fail = (what: string) => never
+const failing =
+  (path: string): Fail =>
+  (what) => {
+    throw new TokenizerError({ message: `${path} cannot be used: ${what}`, path })
+  }
+const attempting =
+  (fail: Fail) =>
+  <A>(what: string, act: () => A): A => {
+    try {
+      return act()
+    } catch (cause) {
+      return fail(`${what}${cause instanceof Error ? cause.message : String(cause)}`)
+    }
+  }
+
+type Run = (text: string, addSpecial: boolean) => Array<number>
+
+/** The library, which holds every text of the vocabulary several times, is made only where it is needed. */
+const encoderOf = (
+  whole: Readonly<Record<string, unknown>>,
+  find: (name: string) => number | undefined,
+  known: Uint8Array,
+  fail: Fail
+): Run => {
+  const attempt = attempting(fail)
+  const fast = attempt("", () => byteLevelEncoder(whole) ?? pieceEncoder(whole))
+  const around = fast && tokensAround(whole["post_processor"])
+  const [before, after] = [around?.before.map(find) ?? [undefined], around?.after.map(find) ?? [undefined]]
+  if (fast !== undefined && allDefined(before) && allDefined(after)) return surrounded(fast, before, after, known, fail)
+  const slow = byLibrary(
+    attempt("", () => new HuggingFaceTokenizer(whole, {})),
+    known,
+    fail
+  )
+  return fast === undefined ? slow : fastUnlessSpecial(fast, slow, known, fail)
+}
+const fastUnlessSpecial =
+  (fast: (text: string) => Array<number>, slow: Run, known: Uint8Array, fail: Fail): Run =>
+  (text, addSpecial) =>
+    addSpecial ? slow(text, true) : knownIds(text, fast(text), known, fail)
+const allDefined = (ids: ReadonlyArray<number | undefined>): ids is ReadonlyArray<number> => !ids.includes(undefined)
+
+const byLibrary =
+  (library: HuggingFaceTokenizer, known: Uint8Array, fail: Fail): Run =>
+  (text, addSpecial) => {
+    const { ids } = attempting(fail)("", () => library.encode(text, { add_special_tokens: addSpecial }))
+    return knownIds(text, ids, known, fail)
+  }
+const surrounded =
+  (
+    fast: (text: string) => Array<number>,
+    before: ReadonlyArray<number>,
+    after: ReadonlyArray<number>,
+    known: Uint8Array,
+    fail: Fail
+  ): Run =>
+  (text, addSpecial) => {
+    const ids = fast(text)
+    return knownIds(text, addSpecial ? [...before, ...ids, ...after] : ids, known, fail)
+  }
+const knownIds = (text: string, ids: Array<number>, known: Uint8Array, fail: Fail): Array<number> => {
+  const unknown = ids.findIndex((id) => known[id] !== 1)
+  return unknown < 0
+    ? ids
+    : fail(`it makes a token of ${JSON.stringify(text.slice(0, 40))} that is not in its vocabulary`)
 }
 
 const isPieces = (
@@ -143,10 +202,7 @@ const NOTHING = new Uint8Array(0)
 const SPARE = 100_000
 
 /** How a token's text becomes bytes, by the kinds of decoders that the file names. */
-const pieceReader = (
-  kinds: ReadonlyArray<string | undefined>,
-  fail: (what: string) => never
-): ((text: string) => Uint8Array) => {
+const pieceReader = (kinds: ReadonlyArray<string | undefined>, fail: Fail): ((text: string) => Uint8Array) => {
   if (kinds.includes("ByteLevel")) return byteLevelBytes
   if (!kinds.some((kind) => kind === "ByteFallback" || kind === "Metaspace" || kind === "Replace"))
     return fail(

@@ -8,6 +8,7 @@ import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers"
 import { byteLevelBytes } from "./byteLevel.ts"
 import { byteLevelEncoder } from "./byteLevelEncoder.ts"
 import { endsOfTurn } from "./endsOfTurn.ts"
+import { piecesOf } from "./pieces.ts"
 import { preTokenizers } from "./preTokenizers.ts"
 import { sentencePieceTokenizer } from "./sentencePiece.ts"
 import { byteName } from "./sentencePieceModel.ts"
@@ -92,6 +93,7 @@ const readVocabulary = (get: Get, fail: Fail): GgufVocabulary => {
 }
 
 const utf8 = new TextEncoder()
+const utf8Bytes = (text: string): Uint8Array => utf8.encode(text)
 
 const byteLevel = (vocabulary: GgufVocabulary, get: Get, fail: Fail): Tokenizer => {
   const { tokens, kinds, named, bosId, eosId, flag } = vocabulary
@@ -133,7 +135,7 @@ const byteLevel = (vocabulary: GgufVocabulary, get: Get, fail: Fail): Tokenizer 
   const after = (flag("add_eos_token") ?? false) && eosId !== undefined ? [eosId] : []
   return makeTokenizer({
     ...vocabulary,
-    pieces: tokens.map((token, id) => (kinds[id] === 1 ? byteLevelBytes(token) : utf8.encode(token))),
+    pieces: piecesOf(tokens.length, (id) => (kinds[id] === 1 ? byteLevelBytes : utf8Bytes)(tokens[id]!)),
     spacePrefix: false,
     encode: (text, { addSpecial }) => {
       const ids = encode(text)
@@ -166,7 +168,8 @@ const sentencePiece = (vocabulary: GgufVocabulary, get: Get, fail: Fail): Tokeni
     addBos: flag("add_bos_token") ?? true,
     addEos: flag("add_eos_token") ?? false,
     spacePrefix: flag("add_space_prefix") ?? true,
-    pieces: tokens.map((token, id) => {
+    pieces: piecesOf(tokens.length, (id) => {
+      const token = tokens[id]!
       if (kinds[id] === BYTE && /^<0x[0-9A-F]{2}>$/.test(token))
         return Uint8Array.of(Number.parseInt(token.slice(3, 5), 16))
       return utf8.encode(kinds[id] === 1 ? token.replaceAll("▁", " ") : token)

@@ -5,6 +5,7 @@
  */
 import { Schema } from "effect"
 import { endsOfTurn } from "./endsOfTurn.ts"
+import { piecesOf } from "./pieces.ts"
 import { mergeByScore } from "./scoreMerging.ts"
 import { wellFormed } from "./sentencePiece.ts"
 import { byteName, KIND, readSentencePieceModel, type SentencePieceModel } from "./sentencePieceModel.ts"
@@ -111,7 +112,7 @@ export const modelTokenizer = ({
   const before = (settings.add_bos_token ?? true) && bosId !== undefined ? [bosId] : []
   const after = (settings.add_eos_token ?? false) && eosId !== undefined ? [eosId] : []
   return makeTokenizer({
-    pieces: Array.from(texts, (text = "", id) => bytesOfPiece(file, text, id)),
+    pieces: piecesOf(texts.length, (id) => bytesOfPiece(file, texts[id] ?? "", id)),
     specials,
     bosId,
     eosId,

@@ -5,11 +5,12 @@
  */
 import { Schema } from "effect"
 import { AddedTokens, cutAddedTokens } from "./addedTokens.ts"
-import { type ByteMerges, MAX_ID, mergePair, mergeSymbols, pairsOf } from "./byteMerging.ts"
+import { type ByteMerges, MAX_ID, mergeSymbols, pairsOf } from "./byteMerging.ts"
 import { jsonNormalizer } from "./jsonNormalizer.ts"
 import { wellFormed } from "./sentencePiece.ts"
 import { byteName } from "./sentencePieceModel.ts"
 import { unigram } from "./unigram.ts"
+import { Merges, ScoredPieces, TokenIds } from "./vocabularyJson.ts"
 import { byWords } from "./wordsOfPieces.ts"
 
 const absent = Schema.optionalKey(Schema.Null)
@@ -33,8 +34,8 @@ const SpaceSplit = Schema.Struct({
 })
 const Bpe = Schema.Struct({
   type: Schema.optionalKey(Schema.Literal("BPE")),
-  vocab: Schema.Record(Schema.String, Schema.Int),
-  merges: Schema.Array(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
+  vocab: TokenIds,
+  merges: Merges,
   dropout: absent,
   unk_token: Schema.optionalKey(Schema.NullOr(Schema.String)),
   continuing_subword_prefix: maybeEmpty,
@@ -46,7 +47,7 @@ const Bpe = Schema.Struct({
 })
 const Unigram = Schema.Struct({
   type: Schema.Literal("Unigram"),
-  vocab: Schema.NonEmptyArray(Schema.Tuple([Schema.String, Schema.Finite])),
+  vocab: ScoredPieces,
   unk_id: Schema.Int,
   byte_fallback: flag
 })
@@ -107,16 +108,11 @@ const bytesBy = (idOf: ReadonlyMap<string, number>) => {
 }
 
 const bpeOf = (model: typeof Bpe.Type, added: typeof AddedTokens.Type, splits: boolean): Into | undefined => {
-  const idOf = new Map(Object.entries(model.vocab))
+  const idOf = new Map<string, number>()
+  for (const text in model.vocab) idOf.set(text, model.vocab[text]!)
   const ids = [...idOf.values(), ...added.map(({ id }) => id)]
   if (!ids.every((id) => id >= 0 && id < MAX_ID)) return undefined
-  const pairs: Array<readonly [string, string]> = []
-  for (const merge of model.merges) {
-    const pair = mergePair(merge)
-    if (pair === undefined) return undefined
-    pairs.push(pair)
-  }
-  const joined: ByteMerges["joined"] | undefined = pairsOf(idOf, pairs)
+  const joined: ByteMerges["joined"] | undefined = pairsOf(idOf, model.merges)
   const unknown = model.unk_token == null ? undefined : idOf.get(model.unk_token)
   if (joined === undefined || (model.unk_token != null && unknown === undefined)) return undefined
   const fuses = model.fuse_unk === true
@@ -157,13 +153,14 @@ const eachWord = (encode: (word: string) => ReadonlyArray<number>): Into => {
 }
 
 const unigramOf = (model: typeof Unigram.Type, splits: boolean): Into | undefined => {
+  const { unk_id: unknownId } = model
   const pieces = model.vocab.map(([piece]) => piece)
   const idOf = new Map(pieces.map((piece, id) => [piece, id]))
-  if (pieces[model.unk_id] === undefined || idOf.size < pieces.length || pieces.length > MAX_ID) return undefined
+  if (pieces[unknownId] === undefined || idOf.size < pieces.length || pieces.length > MAX_ID) return undefined
   const best = unigram({
     pieces,
     scores: model.vocab.map(([, score]) => score),
-    unknownId: model.unk_id,
+    unknownId,
     usable: (id) => pieces[id] !== "",
     keep: (sum) => sum
   })
@@ -173,11 +170,11 @@ const unigramOf = (model: typeof Unigram.Type, splits: boolean): Into | undefine
     let unknowns = ""
     const flush = (): void => {
       if (unknowns !== "")
-        ids.push(...(idOf.has(unknowns) ? [idOf.get(unknowns)!] : (bytesOf(unknowns) ?? [model.unk_id])))
+        ids.push(...(idOf.has(unknowns) ? [idOf.get(unknowns)!] : (bytesOf(unknowns) ?? [unknownId])))
       unknowns = ""
     }
     best(text, (id, start, end) => {
-      if (id === model.unk_id) unknowns += text.slice(start, end)
+      if (id === unknownId) unknowns += text.slice(start, end)
       else {
         flush()
         ids.push(id)

@@ -2,13 +2,14 @@
  * A SentencePiece BPE vocabulary (Llama 2, Mistral, TinyLlama) as a GGUF carries it: tokens with scores and kinds, spaces
  * as U+2581, a space before every stretch of text, bytes for what is in no token.
  */
+import type { Pieces } from "./pieces.ts"
 import { mergeByScore, type ScoredVocabulary } from "./scoreMerging.ts"
 import { splitSpecials } from "./splitSpecials.ts"
 import { makeTokenizer, type Tokenizer } from "./Tokenizer.ts"
 import { byWords } from "./wordsOfPieces.ts"
 
 export interface SentencePieceVocabulary extends ScoredVocabulary {
-  readonly pieces: ReadonlyArray<Uint8Array>
+  readonly pieces: Pieces
   readonly specials: ReadonlyMap<string, number>
   /** All that is recognised by name in a text: the specials and the tokens that a user defined. */
   readonly named: ReadonlyMap<string, number>
