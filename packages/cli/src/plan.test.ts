@@ -53,6 +53,36 @@ test("Llama-2-7b as QLoRA with 512 tokens, all layers recomputed, fits into 4.7 
   assert.ok(Math.abs((byCategory.weights ?? 0) - (linears * 4.127) / 8 - dense) < 2e6)
 })
 
+test("the disk that a run takes is planned, in a second or so", TIMEOUT, async () => {
+  const flags = ["--model", "llama-2-7b", "--tokens", "512", "--quantize", "nf4", "--double-quant", "--save-every", "1"]
+  const paged = [...flags, "--steps", "2", "--optimizer", "paged-adamw", "--optimizer-memory", "64MiB", ...backend]
+  const began = performance.now()
+  const env = { XDG_CACHE_HOME: folder }
+  const { stdout } = await start(["plan", ...paged, "--json"], { env }).outcome
+  // It takes 0.2 s of them; a machine under load is given more.
+  assert.ok(performance.now() - began < 10_000)
+  const [disk, planned, plan] = ["Disk", "Planned", "Plan"].map((name) =>
+    jsonLines(stdout).find(({ event }) => event === name)
+  )
+  assert.ok(Number(planned?.seconds) > 0 && Number(planned?.seconds) < 5)
+  const needs = disk?.needs as ReadonlyArray<{ what: string; path: string; bytes: number }> // what --json says of the disk
+  assert.deepEqual(
+    needs.map(({ what }) => what),
+    ["the prepared file", "the checkpoints", "the spill file"]
+  )
+  const linears = 32 * (4 * 4096 ** 2 + 3 * 4096 * 11008)
+  const trained = Number(plan?.trainableParameters)
+  const wanted = [(linears * 4.127) / 8 + 2 * (2 * 32000 + 65) * 4096, (1 + 2 * 3) * 4 * trained, 8 * trained]
+  for (const [i, { bytes }] of needs.entries()) assert.ok(Math.abs(bytes / wanted[i]! - 1) < 0.001, `${i}: ${bytes}`)
+  assert.equal(disk?.bytes, needs[0]!.bytes + needs[1]!.bytes + needs[2]!.bytes)
+  const said = (await start(["plan", ...paged], { env }).outcome).stdout
+  assert.match(
+    said,
+    /disk +the prepared file 3\.87 GB, the checkpoints 1\.12 GB, the spill file 319\.8 MB; 5\.3\d GB in all/
+  )
+  assert.match(said, /planned in \d+\.\d s/)
+})
+
 test("a plan without rows or their length, or with more tokens than positions, is refused", TIMEOUT, async () => {
   assert.match((await graft("plan", "--model", model)).stderr, /--data is missing; or say with --tokens/)
   const { max_position_embeddings: positions } = JSON.parse(readFileSync(join(model, "config.json"), "utf8")) as {

@@ -5,11 +5,11 @@ import { join } from "node:path"
 import { test } from "node:test"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { openModel } from "@graft/llama-loader"
+import { FreeSpace } from "@graft/safetensors"
 import { Effect } from "effect"
 import { backends, fixtures, graft, graftOk, root, start, temporaryFolder } from "./commandUnderTest.ts"
 import { asStored } from "./flags/modelFlags.ts"
 import { findPrepared, usePrepared } from "./prepared/usePrepared.ts"
-import { FreeSpace } from "./stack/freeSpace.ts"
 
 const folder = temporaryFolder()
 const model = join(fixtures, "tiny-bpe")
@@ -153,7 +153,7 @@ test("a disk without room is told before a byte is written", TIMEOUT, async () =
   assert.equal(problem._tag, "NotEnoughDisk")
   assert.match(
     problem.message,
-    /the prepared file takes 10\d\.\d kB \(\d+,\d+ bytes\), and its disk has 1.0 kB \(1,000 bytes\) free; make room/
+    /10\d\.\d kB \(\d+,\d+ bytes\) are to be written \(the prepared file\), and the disk has 1.0 kB \(1,000 bytes\) free; make room/
   )
   assert.ok(!existsSync(prepared))
 })

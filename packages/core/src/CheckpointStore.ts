@@ -20,6 +20,8 @@ export interface RunPosition {
 }
 export interface CheckpointStore {
   readonly part?: Part["part"]
+  /** Fails where there is no room for so many saves, each with so many bytes of state and of files. */
+  readonly requireRoom?: (state: number, files: number, saves: number) => Effect.Effect<void, CheckpointError>
   /** Writes files and state; returns where. Undefined: nothing is kept. */
   readonly save: (
     checkpoint: RunPosition & {

@@ -18,6 +18,8 @@ export type TrainEvent = Data.TaggedEnum<{
     /** Bytes live in the course of a step of the first shape, by category, at moments in order. */
     readonly memoryOverStep: ReadonlyMap<Category, ReadonlyArray<number>>
     readonly trainableParameters: number
+    /** Of a checkpoint its state, the optimiser's within it, and the adapter's files at most; and how often one is written. */
+    readonly disk: Numbers<"stateBytes" | "optimizerBytes" | "fileBytes" | "saves">
     readonly steps: number
     readonly stepsPerEpoch: number
     /** The names of the adapters of a sweep; none where one is trained. */

@@ -15,7 +15,12 @@ export interface FakeRepo {
   readonly branches?: Readonly<Record<string, Readonly<Record<string, Uint8Array | string>>>>
   /** The token that opens it. */
   readonly token?: string
+  /** Its page is open to all, its files are not. */
   readonly gated?: boolean
+  /** Tokens of accounts that may not see it. */
+  readonly strangers?: ReadonlyArray<string>
+  /** Files that are said to be of so many bytes. */
+  readonly claims?: Readonly<Record<string, number>>
 }
 
 export interface FakeHub extends AsyncDisposable {
@@ -80,11 +85,8 @@ export const fakeHub = async (repos: Readonly<Record<string, FakeRepo>>): Promis
       /^\/(datasets\/)?([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/.exec(path) ?? []
     const repo = repos[`${kind}/${id}`] ?? repos[`${data === undefined ? "models" : "datasets"}/${owner}`]
     if (repo === undefined) return void response.writeHead(401, { "x-error-code": "RepoNotFound" }).end()
-    if (repo.token !== undefined && request.headers.authorization !== `Bearer ${repo.token}`) {
-      return void response
-        .writeHead(repo.gated === true ? 403 : 401, repo.gated === true ? { "x-error-code": "GatedRepo" } : {})
-        .end()
-    }
+    const no = closed(repo, request.headers.authorization, kind !== "")
+    if (no !== undefined) return void response.writeHead(...no).end()
     const branches: Readonly<Record<string, FakeRepo["files"]>> = { main: repo.files, ...repo.branches }
     if (kind !== "") {
       const name = Object.keys(branches).find((branch) => branch === revision || shaOf(branch) === revision)
@@ -97,7 +99,8 @@ export const fakeHub = async (repos: Readonly<Record<string, FakeRepo>>): Promis
     if (content === undefined) return void response.writeHead(404, { "x-error-code": "EntryNotFound" }).end()
     const bytes = typeof content === "string" ? Buffer.from(content) : content
     const commitHeader = { "x-repo-commit": commit }
-    if (bytes.length < (repo.largeFrom ?? Number.POSITIVE_INFINITY)) {
+    const claimed = repo.claims?.[file]
+    if (claimed === undefined && bytes.length < (repo.largeFrom ?? Number.POSITIVE_INFINITY)) {
       const etag = createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex")
       return send(request, response, bytes, { ...commitHeader, etag: `"${etag}"` })
     }
@@ -105,7 +108,12 @@ export const fakeHub = async (repos: Readonly<Record<string, FakeRepo>>): Promis
     blobs.set(etag, bytes)
     const location = `${originOf(storage)}/blob/${etag}`
     response
-      .writeHead(302, { ...commitHeader, location, "x-linked-etag": `"${etag}"`, "x-linked-size": bytes.length })
+      .writeHead(302, {
+        ...commitHeader,
+        location,
+        "x-linked-etag": `"${etag}"`,
+        "x-linked-size": claimed ?? bytes.length
+      })
       .end()
   }
 
@@ -140,6 +148,20 @@ export const fakeHub = async (repos: Readonly<Record<string, FakeRepo>>): Promis
       }
     }
   }
+}
+
+/** Status and headers by which the Hub refuses who asks, as huggingface_hub reads them (utils/_http.py, hf_raise_for_status). */
+const closed = (
+  { token, gated = false, strangers = [] }: FakeRepo,
+  authorization: string | undefined,
+  isPage: boolean
+): readonly [status: number, headers: Readonly<Record<string, string>>] | undefined => {
+  const given = authorization?.replace("Bearer ", "")
+  if (token === undefined || given === token) return undefined
+  if (given !== undefined && !strangers.includes(given))
+    return [401, { "x-error-message": "Invalid credentials in Authorization header" }]
+  if (gated) return isPage ? undefined : [given === undefined ? 401 : 403, { "x-error-code": "GatedRepo" }]
+  return [given === undefined ? 401 : 404, { "x-error-code": "RepoNotFound" }]
 }
 
 /** The commit of a branch. */

@@ -5,12 +5,13 @@
  */
 import { createHash, randomUUID } from "node:crypto"
 import { createReadStream } from "node:fs"
-import { copyFile, mkdir, open, rename, rm, stat, symlink } from "node:fs/promises"
-import { dirname, join, relative } from "node:path"
+import { copyFile, mkdir, open, rename, rm, symlink } from "node:fs/promises"
+import { dirname, relative } from "node:path"
 import { Effect } from "effect"
 import { HubError } from "./HubError.ts"
 import { type Asked, hubRequest, reasonOf, STALLED, wait } from "./hubRequest.ts"
-import { asHubError, type HubRepo, pathOf } from "./openRepo.ts"
+import { isThere, lookUp, partOf, placeOf, type Remote } from "./lookUp.ts"
+import { asHubError, type HubRepo } from "./openRepo.ts"
 
 export interface FetchOptions {
   /** Told as bytes come: how many there are of how many. */
@@ -27,18 +28,12 @@ export const fetchFile = (repo: HubRepo, file: string, options: FetchOptions = {
 /** Attempts in a row that bring no byte. */
 const ATTEMPTS = 5
 
-interface Remote {
-  readonly url: string
-  readonly etag: string
-  readonly size: number
-}
-
 const fetched = async (repo: HubRepo, file: string, options: FetchOptions, signal: AbortSignal): Promise<string> => {
   if (!repo.files.includes(file)) {
     throw new HubError({ message: `${repo.id} has no file ${file}`, what: repo.id, reason: "not-found" })
   }
-  const path = join(repo.folder, "snapshots", repo.sha, ...file.split("/"))
-  if (await exists(path)) return path
+  const path = placeOf(repo, file)
+  if (await isThere(path)) return path
   if (repo.settings.offline) {
     throw new HubError({
       message: `${repo.id}: HF_HUB_OFFLINE is set, and ${path} is not there. Unset it once to fetch it`,
@@ -48,50 +43,17 @@ const fetched = async (repo: HubRepo, file: string, options: FetchOptions, signa
   }
   const asked: Asked = { ...repo.asked, what: `${repo.id}/${file}`, signal }
   const remote = await lookUp(repo, file, asked)
-  const blob = join(repo.folder, "blobs", remote.etag)
-  if (!(await exists(blob))) {
-    await mkdir(dirname(blob), { recursive: true })
-    await download(repo, remote, blob, asked, options)
+  if (!(await isThere(remote.blob))) {
+    await mkdir(dirname(remote.blob), { recursive: true })
+    await download(repo, remote, asked, options)
   }
-  await point(path, blob)
+  await point(path, remote.blob)
   return path
 }
 
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (found) => found.isFile(),
-    () => false
-  )
-
-/** Name and size of the bytes. Large files lie with a storage host, and the answer that points there names them. */
-const lookUp = async (repo: HubRepo, file: string, asked: Asked): Promise<Remote> => {
-  const { settings, sha } = repo
-  const url = `${settings.endpoint}/${pathOf(repo)}/resolve/${sha}/${file.split("/").map(encodeURIComponent).join("/")}`
-  const { headers } = await hubRequest(settings, url, asked, {
-    method: "HEAD",
-    stopAt: (response) => response.headers.has("x-linked-etag")
-  })
-  const etag = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^W\//, "").replaceAll('"', "")
-  const size = Number(headers.get("x-linked-size") ?? headers.get("content-length") ?? Number.NaN)
-  if (!/^[\w-]{8,128}$/.test(etag) || !(Number.isSafeInteger(size) && size >= 0)) {
-    throw new HubError({
-      message: `${asked.what}: ${settings.endpoint} names neither hash nor size of it. Is it a mirror that leaves them out? Try HF_ENDPOINT=https://huggingface.co`,
-      what: asked.what,
-      reason: "server"
-    })
-  }
-  return { url, etag, size }
-}
-
-const download = async (
-  repo: HubRepo,
-  remote: Remote,
-  blob: string,
-  asked: Asked,
-  options: FetchOptions
-): Promise<void> => {
+const download = async (repo: HubRepo, remote: Remote, asked: Asked, options: FetchOptions): Promise<void> => {
   // A file begun by another process may be under way there: only whole files are trusted, by their hash.
-  let part = `${blob}.incomplete`
+  let part = partOf(remote)
   for (let round = 1; ; round++) {
     await fill(repo, remote, part, asked, options)
     const found = await hashOf(part, remote)
@@ -104,9 +66,9 @@ const download = async (
         reason: "damaged"
       })
     }
-    part = `${blob}.${randomUUID()}.incomplete`
+    part = `${remote.blob}.${randomUUID()}.incomplete`
   }
-  await rename(part, blob)
+  await rename(part, remote.blob)
 }
 
 /** Fetches what is missing of a file, until it has its size. */

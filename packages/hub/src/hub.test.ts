@@ -1,9 +1,19 @@
 import assert from "node:assert/strict"
-import { existsSync, lstatSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, describe, test } from "node:test"
 import { Effect } from "effect"
+import { bytesToFetch } from "./bytesToFetch.ts"
 import { type FakeHub, type FakeRepo, fakeHub, shaOf } from "./fakeHub.ts"
 import { fetchFile } from "./fetchFile.ts"
 import type { HubError } from "./HubError.ts"
@@ -21,7 +31,8 @@ const repos: Readonly<Record<string, FakeRepo>> = {
     branches: { "refs/convert/parquet": { "default/train/0000.parquet": "PAR1" }, v2: { "x.txt": "two" } }
   },
   "models/org/private": { files: { "config.json": "{}" }, token: "secret" },
-  "models/org/gated": { files: { "config.json": "{}" }, token: "secret", gated: true }
+  "models/org/gated": { files: { "config.json": "{}" }, token: "secret", gated: true, strangers: ["known"] },
+  "models/org/huge": { files: { "config.json": "{}", "a.bin": "a", "b.bin": "b" }, claims: { "b.bin": 1e15 } }
 }
 let caches = 0
 const withHub = async (
@@ -151,32 +162,80 @@ describe("a file that changes under a resumed download", () => {
   })
 })
 
+test("what is to be fetched is known before: what is there, whole or in part, is not counted", () =>
+  withHub(async (hub, settings) => {
+    const toFetch = (files: ReadonlyArray<string>, of = settings) =>
+      Effect.runPromise(Effect.flatMap(openRepo(rows, of), (repo) => bytesToFetch(repo, files)))
+    const both = ["data/train.jsonl", "big file.bin"]
+    assert.equal(await toFetch(both), 13 + 300_000)
+    await fetchOne(settings, "data/train.jsonl")
+    assert.equal(await toFetch(both), 300_000)
+    hub.breakAfter(120_000, 0, 0, 0, 0, 0)
+    await failure(Effect.flatMap(openRepo(rows, settings), (repo) => fetchFile(repo, "big file.bin")))
+    assert.equal(await toFetch(both), 180_000)
+    await fetchOne(settings, "big file.bin")
+    const before = hub.requests.length
+    assert.equal(await toFetch(both), 0)
+    assert.equal(hub.requests.length, before + 1, "the revision alone")
+    assert.equal(await toFetch(both, { ...settings, offline: true }), 0)
+    const huge = Effect.flatMap(openRepo({ kind: "model", id: "org/huge" }, settings), (repo) =>
+      bytesToFetch(repo, ["a.bin", "b.bin"])
+    )
+    assert.equal(await Effect.runPromise(huge), 1e15 + 1)
+    hub.refuse(5, 503)
+    assert.equal(
+      (await failure(Effect.flatMap(openRepo(rows, settings), (repo) => bytesToFetch(repo, both)))).reason,
+      "server"
+    )
+  }))
+
 describe("refusals say what to do", () => {
+  const open = (id: string, settings: HubSettings) => openRepo({ kind: "model", id }, settings)
+  const fetchOf = (id: string, settings: HubSettings) =>
+    Effect.flatMap(open(id, settings), (repo) => fetchFile(repo, "config.json"))
   test("401: no such name, or private", () =>
     withHub(async (_, settings) => {
-      const error = await failure(openRepo({ kind: "model", id: "org/private" }, settings))
+      const error = await failure(open("org/private", settings))
       assert.equal(error.reason, "unauthorized")
       assert.match(
         error.message,
-        /org\/private: there is none of this name at .*, or it is private and no token was given.*HF_TOKEN/
+        /org\/private: there is none of this name at .*, or it is private and no token was given \(401\).*HF_TOKEN/
       )
-      const opened = await Effect.runPromise(
-        openRepo({ kind: "model", id: "org/private" }, { ...settings, token: "secret" })
-      )
-      assert.deepEqual(opened.files, ["config.json"])
-      const wrong = await failure(openRepo({ kind: "model", id: "org/private" }, { ...settings, token: "other" }))
-      assert.match(wrong.message, /the token was not enough/)
+      assert.deepEqual((await Effect.runPromise(open("org/private", { ...settings, token: "secret" }))).files, [
+        "config.json"
+      ])
     }))
-  test("403: gated", () =>
+  test("401: a token that nobody knows", () =>
     withHub(async (hub, settings) => {
-      const error = await failure(openRepo({ kind: "model", id: "org/gated" }, settings))
-      assert.equal(error.reason, "gated")
-      assert.ok(error.message.includes(`access is asked for at ${hub.endpoint}/org/gated`))
+      for (const id of ["org/private", "org/gated"]) {
+        const error = await failure(open(id, { ...settings, token: "other" }))
+        assert.equal(error.reason, "unauthorized")
+        assert.match(error.message, /does not know the token \(401\), which is HF_TOKEN or .*Make a new one at/)
+      }
+      assert.equal(hub.requests.length, 2, "asking again would not help")
     }))
-  test("404, and a file that is not there", () =>
+  test("401 and 403: gated, without a token and with one of an account that has no access", () =>
     withHub(async (hub, settings) => {
+      const none = await failure(fetchOf("org/gated", settings))
+      assert.equal(none.reason, "gated")
+      assert.ok(none.message.includes(`access is asked for at ${hub.endpoint}/org/gated, and no token was given (401)`))
+      const known = await failure(fetchOf("org/gated", { ...settings, token: "known" }))
+      assert.equal(known.reason, "gated")
+      assert.match(known.message, /and the account of the token has none \(403\)\. Once it is granted/)
+      assert.deepEqual(readdirSync(join(settings.cache, "models--org--gated")), ["refs"], "nothing half-written")
+      await Effect.runPromise(fetchOf("org/gated", { ...settings, token: "secret" }))
+    }))
+  test("404: no such name for this token, and a file that is not there", () =>
+    withHub(async (hub, settings) => {
+      hub.refuse(1, 404, { "x-error-code": "RepoNotFound" })
+      const named = await failure(openRepo(rows, { ...settings, token: "mine" }))
+      assert.equal(named.reason, "not-found")
+      assert.match(named.message, /org\/rows: there is none of this name, or it is private and not for the account/)
       hub.refuse(1, 404)
-      assert.equal((await failure(openRepo(rows, settings))).reason, "not-found")
+      assert.match(
+        (await failure(openRepo(rows, settings))).message,
+        /none of this name at .* \(404\)\. Check the name at/
+      )
       const error = await failure(Effect.flatMap(openRepo(rows, settings), (repo) => fetchFile(repo, "none")))
       assert.match(error.message, /org\/rows has no file none/)
     }))
@@ -191,10 +250,25 @@ describe("refusals say what to do", () => {
       hub.refuse(5, 429)
       const error = await failure(openRepo(rows, settings))
       assert.equal(error.reason, "rate-limited")
-      assert.match(error.message, /5 attempts were made/)
+      assert.match(error.message, /takes no more requests for now \(429\); 5 attempts were made.*set HF_TOKEN/)
       hub.refuse(1, 429, { "retry-after": "4000" })
-      assert.equal((await failure(openRepo(rows, settings))).reason, "rate-limited")
+      const long = await failure(openRepo(rows, settings))
+      assert.equal(long.reason, "rate-limited")
+      assert.match(long.message, /1 attempt was made\. It asks to wait 67 minutes/)
       assert.equal(hub.requests.length, 10, "nobody waits an hour")
+      hub.refuse(5, 502)
+      assert.match((await failure(openRepo(rows, settings))).message, /answers with 502; 5 attempts were made/)
+    }))
+  test("429 and 5xx in the middle of a file: it goes on from where it broke off", () =>
+    withHub(async (hub, settings) => {
+      const repo = await Effect.runPromise(openRepo(rows, settings))
+      hub.breakAfter(100_000, 50_000)
+      const fetching = Effect.runPromise(
+        fetchFile(repo, "big file.bin", { onProgress: (done) => done === 100_000 && hub.refuse(2, 503) })
+      )
+      assert.deepEqual(new Uint8Array(readFileSync(await fetching)), large)
+      const ranges = hub.requests.flatMap(({ headers }) => headers.range ?? [])
+      assert.ok(ranges.includes("bytes=100000-") && ranges.includes("bytes=150000-"), ranges.join())
     }))
 })
 

@@ -56,7 +56,8 @@ export const hubRequest = async (
     await response.body?.cancel()
     const passes = response.status === 429 || response.status >= 500
     const pause = waitNamed(response) ?? settings.backOff * 2 ** (attempt - 1)
-    if (!passes || attempt >= ATTEMPTS || pause > LONGEST_WAIT) throw refused(settings, response, asked)
+    if (!passes || attempt >= ATTEMPTS || pause > LONGEST_WAIT)
+      throw refused(settings, response, asked, { attempts: attempt, pause })
     await wait(pause, asked.signal)
   }
 }
@@ -105,21 +106,39 @@ const waitNamed = ({ headers }: Response): number | undefined => {
   return reset === undefined ? undefined : 1000 * Number(reset)
 }
 
-const refused = (settings: HubSettings, { status, headers }: Response, { what, page }: Asked): HubError => {
+/** How hard it was tried: `pause` is what would have been waited next, in ms. */
+interface Tried {
+  readonly attempts: number
+  readonly pause: number
+}
+const refused = (
+  settings: HubSettings,
+  { status, headers }: Response,
+  { what, page }: Asked,
+  { attempts, pause }: Tried
+): HubError => {
   const code = headers.get("x-error-code") ?? ""
-  const token = settings.token === undefined ? "no token was given" : "the token was not enough"
+  const { endpoint } = settings
   const make = (reason: HubError["reason"], message: string) =>
     new HubError({ message: `${what}: ${message}`, what, reason })
+  if (status === 401 && /invalid credentials/i.test(headers.get("x-error-message") ?? "")) {
+    return make(
+      "unauthorized",
+      `${endpoint} does not know the token (401), which is HF_TOKEN or what \`hf auth login\` has kept. Make a new one at ${endpoint}/settings/tokens, or unset it for what is public`
+    )
+  }
   if (code === "GatedRepo" || status === 403) {
+    const why = settings.token === undefined ? "no token was given" : "the account of the token has none"
     return make(
       "gated",
-      `access is asked for at ${page} (${token}). Once it is granted, set HF_TOKEN to a token of that account`
+      `access is asked for at ${page}, and ${why} (${status}). Once it is granted, set HF_TOKEN to a token of that account (${endpoint}/settings/tokens)`
     )
   }
   if (status === 401) {
+    const token = settings.token === undefined ? "no token was given" : "the token was not enough"
     return make(
       "unauthorized",
-      `there is none of this name at ${settings.endpoint}, or it is private and ${token}. Check the name; for a private one set HF_TOKEN (${settings.endpoint}/settings/tokens)`
+      `there is none of this name at ${endpoint}, or it is private and ${token} (401). Check the name; for a private one set HF_TOKEN (${endpoint}/settings/tokens)`
     )
   }
   if (status === 404) {
@@ -128,19 +147,16 @@ const refused = (settings: HubSettings, { status, headers }: Response, { what, p
         ? "it has no such revision"
         : code === "EntryNotFound"
           ? "it has no such file"
-          : "there is none of this name"
-    return make("not-found", `${absent} at ${settings.endpoint}. Check the name at ${page}`)
+          : `there is none of this name${settings.token === undefined ? "" : ", or it is private and not for the account of the token,"}`
+    return make("not-found", `${absent} at ${endpoint} (404). Check the name at ${page}`)
   }
+  const asks = pause > LONGEST_WAIT ? ` It asks to wait ${Math.ceil(pause / 60_000)} minutes.` : ""
+  const made = `${attempts} ${attempts === 1 ? "attempt was" : "attempts were"} made.${asks}`
   if (status === 429) {
-    return make(
-      "rate-limited",
-      `${settings.endpoint} takes no more requests for now (429); ${ATTEMPTS} attempts were made. Wait some minutes, or set HF_TOKEN: more are allowed to who is known`
-    )
+    const more = settings.token === undefined ? ", or set HF_TOKEN: more are allowed to who is known" : ""
+    return make("rate-limited", `${endpoint} takes no more requests for now (429); ${made} Try again later${more}`)
   }
-  return make(
-    "server",
-    `${settings.endpoint} answers with ${status}; ${ATTEMPTS} attempts were made where that could help. Try again later`
-  )
+  return make("server", `${endpoint} answers with ${status}; ${made} Try again later`)
 }
 
 export const wait = (ms: number, signal?: AbortSignal): Promise<void> =>

@@ -54,14 +54,14 @@ export const pathOf = ({ kind, id }: { readonly kind: RepoKind; readonly id: str
 export const openRepo = (name: RepoName, settings: HubSettings = hubSettings()): Effect.Effect<HubRepo, HubError> =>
   Effect.tryPromise({ try: (signal) => open(name, settings, signal), catch: (error) => asHubError(name.id, error) })
 
-export const asHubError = (what: string, error: unknown): HubError =>
-  error instanceof HubError
-    ? error
-    : new HubError({
-        message: `${what}: ${error instanceof Error ? error.message : String(error)}`,
-        what,
-        reason: error instanceof Error && "code" in error ? "disk" : "server"
-      })
+export const asHubError = (what: string, error: unknown): HubError => {
+  if (error instanceof HubError) return error
+  const said = error instanceof Error ? error.message : String(error)
+  const code = error instanceof Error && "code" in error ? String(error.code) : undefined
+  const full = code === "ENOSPC" || code === "EDQUOT"
+  const cure = full ? ". Make room, or set HF_HOME to a folder on another disk; what has come is gone on with" : ""
+  return new HubError({ message: `${what}: ${said}${cure}`, what, reason: code === undefined ? "server" : "disk" })
+}
 
 const open = async (name: RepoName, settings: HubSettings, signal: AbortSignal): Promise<HubRepo> => {
   const { kind, id, revision = "main" } = name

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto"
 import { existsSync } from "node:fs"
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
-import { FileError, fileError, replaceFile } from "@graft/safetensors"
+import { FileError, fileError, removeHalves, replaceFile } from "@graft/safetensors"
 import { Effect, type Scope } from "effect"
 
 export const WEIGHTS = "model.safetensors"
@@ -16,8 +16,6 @@ export const CONFIG = "config.json"
 const WORK = ".quantizing"
 const PLAN = "plan.json"
 const LOCK = /^(\d+)-([0-9a-f]{12})\.lock$/
-/** What `replaceFile` leaves of a run that was killed. */
-const HALF = /\.[0-9a-f]{12}\.part$/
 
 export interface WorkFolder {
   /** An earlier run wrote everything and did not come to clear up. */
@@ -47,7 +45,7 @@ export const openWorkFolder = (out: string, plan: string): Effect.Effect<WorkFol
     yield* lock(work)
     const begun = existsSync(planFile) ? yield* fileStep(planFile, () => readFile(planFile, "utf8")) : undefined
     if (whole() && begun !== plan) return yield* taken
-    for (const folder of [out, work]) yield* removeMatching(folder, HALF)
+    for (const folder of [out, work]) yield* removeHalves(folder)
     if (begun !== plan) {
       yield* removeMatching(work, /\.(?:safetensors|json)$/)
       yield* replaceFile(planFile, [new TextEncoder().encode(plan)])

@@ -11,7 +11,9 @@ export {
   type SafetensorsFile,
   type SafetensorsTensor
 } from "./parseSafetensors.ts"
+export { removeHalves } from "./removeHalves.ts"
 export { type Chunks, replaceFile } from "./replaceFile.ts"
+export { FreeSpace, type Need, NotEnoughDisk, requireSpace } from "./requireSpace.ts"
 export {
   bitsOf,
   type ComputeDtype,

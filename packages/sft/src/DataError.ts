@@ -2,6 +2,7 @@
  * What can be wrong with data, each with its place, what was there, what was wanted and what to do. They are the error
  * channel of everything this package does with files; a wrong call of plain code throws a RangeError or TypeError.
  */
+import { NotEnoughDisk } from "@graft/safetensors"
 import { Schema } from "effect"
 import { Place, showPlace } from "./Place.ts"
 
@@ -161,6 +162,7 @@ export type DataError =
   | NothingSupervised
   | SpillFailed
   | UnfitData
+  | NotEnoughDisk
 
 const classes = [
   UnreadableData,
@@ -175,7 +177,8 @@ const classes = [
   EmptyDataset,
   NothingSupervised,
   SpillFailed,
-  UnfitData
+  UnfitData,
+  NotEnoughDisk
 ]
 
 /** Whether something thrown is about the data, as opposed to a mistake of the program. */

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict"
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { env } from "node:process"
 import { after, before, describe, test } from "node:test"
 import { type FakeHub, fakeHub } from "@graft/hub/fakeHub"
+import { NotEnoughDisk } from "@graft/safetensors"
 import { parquetWriteBuffer } from "hyparquet-writer"
-import { UnreadableData } from "./DataError.ts"
+import { isDataError, UnreadableData } from "./DataError.ts"
 import { chooseFiles, configsOf, type HubSource, hubSource } from "./hubSource.ts"
 import { openRows } from "./openRows.ts"
 
@@ -51,7 +52,8 @@ before(async () => {
       files: { "script.py": "" },
       branches: { "refs/convert/parquet": { "default/train/0000.parquet": parquet("converted") } }
     },
-    "datasets/org/gated": { files: {}, token: "x", gated: true }
+    "datasets/org/huge": { files: { "train.jsonl": jsonl("a") }, claims: { "train.jsonl": 1e15 } },
+    "datasets/org/gated": { files: { "train.jsonl": jsonl("x") }, token: "x", gated: true }
   })
   Object.assign(env, { HF_ENDPOINT: hub.endpoint, HF_HOME: home, HF_TOKEN: "" })
 })
@@ -130,6 +132,16 @@ test("a cache with some of the parts is refused", async () => {
   } finally {
     delete env["HF_HUB_OFFLINE"]
   }
+})
+
+test("a disk without room is told before a row is fetched", async () => {
+  const error = await openRows("org/huge").catch((e: unknown) => e)
+  assert.ok(error instanceof NotEnoughDisk && error.neededBytes === 1e15 && isDataError(error))
+  assert.match(
+    error.message,
+    /hub: 1\.00 PB .* are to be written \(the data set org\/huge\), and the disk has .* free; make room, or set HF_HOME/
+  )
+  assert.ok(!existsSync(join(home, "hub", "datasets--org--huge", "blobs")))
 })
 
 describe("what is wrong", () => {

@@ -4,7 +4,8 @@
  * (datasets/data_files.py); where it has none that can be read here, the Hub's own copy in Parquet (refs/convert/parquet).
  */
 import { readFile } from "node:fs/promises"
-import { fetchFile, HubError, type HubRepo, hubSettings, isRepoId, openRepo } from "@graft/hub"
+import { bytesToFetch, fetchFile, HubError, type HubRepo, hubSettings, isRepoId, openRepo } from "@graft/hub"
+import { type NotEnoughDisk, requireSpace } from "@graft/safetensors"
 import { Effect, Schema } from "effect"
 import * as Yaml from "effect/encoding/Yaml"
 import { UnreadableData } from "./DataError.ts"
@@ -32,7 +33,10 @@ export interface HubFile {
   readonly fetch: () => Promise<string>
 }
 
-/** The files of the split, in order. `endings` are those of files that can be read, without dots. */
+/**
+ * The files of the split, in order, once the disk has room for what of them is still to be fetched. `endings` are those of
+ * files that can be read, without dots.
+ */
 export const hubFiles = async (
   source: HubSource,
   endings: ReadonlyArray<string>,
@@ -40,13 +44,17 @@ export const hubFiles = async (
 ): Promise<ReadonlyArray<HubFile>> => {
   const settings = hubSettings()
   const { id, revision } = source
-  const run = <A>(effect: Effect.Effect<A, HubError>): Promise<A> =>
+  const run = <A>(effect: Effect.Effect<A, HubError | NotEnoughDisk>): Promise<A> =>
     Effect.runPromise(effect, signal === undefined ? {} : { signal }).catch((error: unknown) => {
       throw error instanceof HubError ? new UnreadableData({ file: id, problem: problemOf(id, error) }) : error
     })
   const open = (of: string | undefined) => run(openRepo({ kind: "dataset", id, revision: of }, settings))
-  const filesOf = (repo: HubRepo, files: ReadonlyArray<string>): ReadonlyArray<HubFile> =>
-    files.map((file) => ({ name: `${id}/${file}`, fetch: () => run(fetchFile(repo, file)) }))
+  const filesOf = async (repo: HubRepo, files: ReadonlyArray<string>): Promise<ReadonlyArray<HubFile>> => {
+    const bytes = await run(bytesToFetch(repo, files))
+    const cure = "make room, or set HF_HOME to a folder on another disk"
+    await run(requireSpace([{ path: settings.cache, bytes, what: `the data set ${id}` }], cure))
+    return files.map((file) => ({ name: `${id}/${file}`, fetch: () => run(fetchFile(repo, file)) }))
+  }
 
   const repo = await open(revision)
   const card = repo.files.includes("README.md") ? await readFile(await run(fetchFile(repo, "README.md")), "utf8") : ""

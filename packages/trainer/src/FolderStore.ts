@@ -3,14 +3,13 @@
  * is whole; the one before it stays beside it, for a disk that lies. State goes piece by piece and is never all in memory.
  */
 import { CheckpointError, CheckpointStore, makePart, type SavedFile, type StatePiece } from "@graft/core"
+import { FreeSpace, requireSpace } from "@graft/safetensors"
 import { Effect, FileSystem, Layer, Path } from "effect"
+import { NEXT, PREVIOUS, STATE } from "./checkpointFolders.ts"
 import { decodeManifest, encodeManifest, type Manifest, mismatch, sha256 } from "./checkpointManifest.ts"
+import { checkpointNeed } from "./checkpointNeed.ts"
 import { lockFolder } from "./RunLock.ts"
 
-/** The last checkpoint, the one before it, and one that is being written. */
-const STATE = "state"
-const PREVIOUS = "state.previous"
-const NEXT = ".state.next"
 const MANIFEST = "state.json"
 
 /** Keeps the adapter's files in `folder`, and the state to go on with in `folder`/state. One run at a time has the folder. */
@@ -28,6 +27,7 @@ const bufferFor = (pieces: ReadonlyArray<StatePiece>): Uint8Array =>
 const makeStore = Effect.fnUntraced(function* (folder: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
+  const free = yield* FreeSpace
   const part = yield* makePart("folder store")
   const at = (...names: ReadonlyArray<string>): string => path.join(folder, ...names)
   const fail = (where: string, problem: string) => new CheckpointError({ path: where, message: `${where}: ${problem}` })
@@ -69,6 +69,14 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
   const removeAll = (name: string) => fs.remove(name, { recursive: true, force: true })
   /** A file `name` of the folder, also within a folder of it, while it is written. */
   const temporary = (name: string) => at(path.dirname(name), `.${path.basename(name)}.next`)
+
+  const requireRoom: CheckpointStore["requireRoom"] = (stateBytes, fileBytes, saves) =>
+    Effect.flatMap(checkpointNeed(folder, { stateBytes, fileBytes, saves }), (need) =>
+      requireSpace([need], "make room, save less often, or keep the run on another disk")
+    ).pipe(
+      Effect.provideService(FreeSpace, free),
+      Effect.mapError(({ message }) => new CheckpointError({ path: folder, message }))
+    )
 
   /** Whether what stands under `state` is of this run. A new run replaces what an earlier one left. */
   let ours = false
@@ -207,5 +215,5 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
     }
     return undefined
   })
-  return { part, save, keep, restore }
+  return { part, requireRoom, save, keep, restore }
 })

@@ -64,7 +64,7 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
   const variants = sweep.variants.map((variant) => ({ adapter: adapter.plan, ...variant }))
   const adapters = variants.length === 0 ? [adapter.plan] : variants.map((variant) => variant.adapter)
 
-  const planned = Effect.gen(function* () {
+  const planning = Effect.gen(function* () {
     const { inUse, unused } = parts()
     if (unused.length > 0) return yield* new UnusedParts({ unused })
     const { steps } = options
@@ -76,16 +76,24 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
       evaluationProblem(options, evaluation.length) ??
       variantsProblem(variants.map(({ name }) => name))
     if (message !== undefined) return yield* new BadStack({ message })
-    const { memory, trainableParameters, ops, program, memoryOverStep } = yield* Effect.try({
-      try: () => planOf(backend.limits, recipe, micro, { evaluation, adapters, sampling }),
-      catch: LoadError.from
-    })
+    const { memory, trainableParameters, ops, program, memoryOverStep, stateBytes, optimizerBytes } = yield* Effect.try(
+      {
+        try: () => planOf(backend.limits, recipe, micro, { evaluation, adapters, sampling }),
+        catch: LoadError.from
+      }
+    )
     const overrides = [...kernels.overrides.values()].map(({ op, implementation }) => ({ op, implementation }))
     const event = TrainEvent.Plan({
       parts: inUse,
       memory,
       memoryOverStep,
       trainableParameters,
+      disk: {
+        stateBytes,
+        optimizerBytes,
+        fileBytes: fileBytesOf(options, trainableParameters),
+        saves: savesOf(options)
+      },
       steps,
       stepsPerEpoch,
       variants: variants.map(({ name }) => name),
@@ -95,6 +103,8 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
     })
     return { event, program }
   })
+  // Who has asked for the plan and runs then does not wait for it twice.
+  const planned = yield* Effect.cached(planning)
   /** The weights' content is read whole, and beside the load: it is an effect of its own. */
   const identify = Effect.fnUntraced(function* (program: ReadonlyArray<string>) {
     const content = yield* Effect.tryPromise({
@@ -118,7 +128,8 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
     const whole = Effect.gen(function* () {
       const { event, program } = yield* planned
       yield* emit(event)
-      const { memory } = event
+      const { memory, disk } = event
+      yield* store.requireRoom?.(disk.stateBytes, disk.fileBytes, disk.saves) ?? Effect.void
       const identity = identify(program)
       yield* train({ options, recipe, variants, backend, dataset, sampling, store, stopped, identity, memory, emit })
       yield* EventQueue.end(events)
@@ -128,6 +139,12 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
   const plan = Effect.map(planned, ({ event }) => event)
   return { plan, run, stop: Effect.asVoid(Deferred.succeed(stopped, undefined)) }
 })
+
+const savesOf = ({ steps, saveEvery }: TrainerOptions): number =>
+  1 + (saveEvery > 0 ? Math.floor((steps - 1) / saveEvery) : 0)
+/** In f32, with what is kept as the best, before and while it is replaced. */
+const fileBytesOf = ({ keepBest }: TrainerOptions, trainableParameters: number): number =>
+  4 * trainableParameters * (keepBest ? 3 : 1)
 
 const evaluationProblem = ({ patience, keepBest, evalEvery }: TrainerOptions, rows: number): string | undefined => {
   const wanting =

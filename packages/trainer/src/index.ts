@@ -1,4 +1,5 @@
 /** The training loop: sessions, memory plans, a run as a stream of events, checkpoints in a folder. */
+export { type CheckpointSizes, checkpointNeed } from "./checkpointNeed.ts"
 export * from "./collectGarbage.ts"
 export { dataProblem } from "./dataProblem.ts"
 export * from "./FolderStore.ts"

@@ -8,6 +8,7 @@ import {
   type MemoryPlan,
   type MicroBatch,
   RESIDENCY,
+  type StatePiece,
   shapeOf,
   tokensIn
 } from "@graft/core"
@@ -23,6 +24,9 @@ export interface RunPlan {
   /** Those up to the gradients with their parameters, shapes and dtypes: what a run computes. */
   readonly program: ReadonlyArray<string>
   readonly trainableParameters: number
+  /** Bytes of all pieces of a checkpoint, and of the optimiser's among them. */
+  readonly stateBytes: number
+  readonly optimizerBytes: number
   /** Bytes live in the course of that step. */
   readonly memoryOverStep: ReadonlyMap<Category, ReadonlyArray<number>>
 }
@@ -101,9 +105,13 @@ export const planOf = (
   const trainableParameters = sessions
     .flatMap(({ parameters }) => parameters.entries)
     .reduce((n, [, t]) => n + t.size, 0)
+  const stateBytes = bytesOf(sessions.flatMap(({ pieces }) => pieces))
+  const optimizerBytes = bytesOf(sessions.flatMap(({ optimizer }) => optimizer.pieces))
   const { plan: memory, program, moments } = queue
-  return { memory, ops: ops ?? [], program, trainableParameters, memoryOverStep: memoryOverStep(moments) }
+  const over = memoryOverStep(moments)
+  return { memory, ops: ops ?? [], program, trainableParameters, stateBytes, optimizerBytes, memoryOverStep: over }
 }
+const bytesOf = (pieces: ReadonlyArray<StatePiece>): number => pieces.reduce((sum, { bytes }) => sum + bytes, 0)
 const distinct = (batches: ReadonlyArray<MicroBatch>): ReadonlyArray<MicroBatch> => [
   ...new Map(batches.map((documents) => [shapeOf(documents), documents])).values()
 ]

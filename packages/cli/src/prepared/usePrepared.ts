@@ -5,9 +5,9 @@
  * same bits with the file and without.
  */
 import { existsSync } from "node:fs"
-import { readdir, rm, stat } from "node:fs/promises"
+import { readdir, rm } from "node:fs/promises"
 import { join } from "node:path"
-import { bytesOf, type SourceTensor, sizeOf, type TensorFile } from "@graft/core"
+import type { TensorFile } from "@graft/core"
 import { doubleQuant } from "@graft/double-quant"
 import {
   contentHashes,
@@ -19,7 +19,7 @@ import {
   openModel
 } from "@graft/llama-loader"
 import { type CheckpointSource, fp4, nf4, plainScales, quantizeCheckpoint } from "@graft/nf4-quant"
-import { fileError } from "@graft/safetensors"
+import { fileError, type Need } from "@graft/safetensors"
 import { lockFolder } from "@graft/trainer"
 import { Effect, Fiber, type Scope, Stream } from "effect"
 import type { BackendInput, StorageInput } from "../flags/modelFlags.ts"
@@ -29,7 +29,7 @@ import { bytes, duration } from "../show/quantities.ts"
 import type { Screen } from "../show/Screen.ts"
 import { backendLayer } from "../stack/backendLayer.ts"
 import { checkpointSource } from "../stack/checkpointSource.ts"
-import { requireSpace } from "../stack/freeSpace.ts"
+import { quantizedSize, requireQuantizedSpace } from "../stack/quantizedSize.ts"
 import { blockSizeOfFlag, skippedOf } from "../stack/weightStorage.ts"
 import { PreparedError } from "./PreparedError.ts"
 import {
@@ -59,6 +59,8 @@ export interface Ready<I> {
 interface Found<I> extends Ready<I> {
   /** Nothing is to be prepared any more. */
   readonly isMade: boolean
+  /** The file that a run would make. */
+  readonly toMake?: Need
 }
 /** What is to be prepared, and where. */
 interface Wanted {
@@ -69,6 +71,19 @@ interface Wanted {
   readonly asked: boolean
   readonly bytes: number
 }
+
+/** Of a model of which only the shapes are known. */
+const needOfShapes = (model: OpenedModel, input: PreparedInput): Need | undefined => {
+  const { prepared, quantize, weightsMemory } = input
+  if (quantize === undefined || model.config.quantization !== undefined || prepared === "off") return undefined
+  const linears = linearsOf(model)
+  const matrices = new Set(linears.map((path) => `${path}.weight`))
+  const kept = model.tensors.names.filter((name) => !matrices.has(name))
+  const size = quantizedSize({ tensors: model.tensors, linears, kept }, input)
+  if (prepared === undefined && size.dense < LEAST_BYTES && weightsMemory === undefined) return undefined
+  return needOf(prepared ?? join(cacheFolder(), "prepared"), size.quantized)
+}
+const needOf = (path: string, bytes: number): Need => ({ path, bytes, what: "the prepared file" })
 
 /** Undefined where the weights are used as they lie, or quantised while loading. */
 const wantedOf = Effect.fnUntraced(function* (model: OpenedModel, input: PreparedInput) {
@@ -83,7 +98,7 @@ const wantedOf = Effect.fnUntraced(function* (model: OpenedModel, input: Prepare
   }
   if (prepared === "off" || filesOf(model.tensors).length === 0) return undefined
   const source = yield* checkpointSource(model, yield* skippedOf(model, input.skip))
-  const size = sizesOf(source, input)
+  const size = quantizedSize(source, input)
   if (!asked && size.dense < LEAST_BYTES && input.weightsMemory === undefined) return undefined
   const ofLinears = new Set(source.linears)
   const record = yield* Effect.try({
@@ -101,20 +116,6 @@ const wantedOf = Effect.fnUntraced(function* (model: OpenedModel, input: Prepare
 })
 
 const linearsOf = ({ config, path }: OpenedModel) => describeLlama(config, path).linears.map((one) => one.path)
-
-/** Bytes of the linears as they lie, and of the file that is made. */
-const sizesOf = (
-  { tensors, linears, kept }: CheckpointSource,
-  { blockSize = 64, doubleQuant: nested }: StorageInput
-) => {
-  const sources = (names: ReadonlyArray<string>) => names.flatMap((name) => tensors.get(name) ?? [])
-  const bytesIn = (list: ReadonlyArray<SourceTensor>) =>
-    list.reduce((sum, { shape, dtype }) => sum + sizeOf(shape) * bytesOf[dtype], 0)
-  const matrices = sources(linears.map((path) => `${path}.weight`))
-  const weights = matrices.reduce((sum, { shape }) => sum + sizeOf(shape), 0)
-  const scales = (weights / blockSize) * (nested ? 1 + 4 / 256 : 4)
-  return { dense: bytesIn(matrices), quantized: Math.ceil(weights / 2 + scales) + bytesIn(sources(kept)) }
-}
 
 /** Whether a folder holds the wanted file whole; a text says why it does not, or an error where nothing may be made there. */
 const judge = Effect.fnUntraced(function* ({ folder, record, asked }: Wanted, model: OpenedModel) {
@@ -193,13 +194,16 @@ export const findPrepared = Effect.fnUntraced(function* <I extends PreparedInput
   screen?: Screen
 ) {
   const wanted = yield* wantedOf(model, input)
-  if (wanted === undefined) return { model, input, isMade: true } satisfies Found<I>
+  if (wanted === undefined) {
+    const toMake = filesOf(model.tensors).length === 0 ? needOfShapes(model, input) : undefined
+    return { model, input, isMade: true, ...(toMake === undefined ? {} : { toMake }) } satisfies Found<I>
+  }
   const ready = yield* takeWhole(wanted, { model, input }, screen)
   if (ready !== undefined) return { ...ready, isMade: true } satisfies Found<I>
   // Only what lies in a file can stream: the one that will be made, which is planned by its shapes.
   const streams = input.weightsMemory !== undefined || input.memory !== undefined
   const planned = !streams ? model : { ...model, tensors: withoutFiles(model.tensors) }
-  return { model: planned, input, isMade: false } satisfies Found<I>
+  return { model: planned, input, isMade: false, toMake: needOf(wanted.folder, wanted.bytes) } satisfies Found<I>
 })
 const withoutFiles = (tensors: TensorFile): TensorFile => ({
   names: tensors.names,
@@ -260,10 +264,9 @@ const make = Effect.fnUntraced(function* (
   screen: Screen | undefined
 ) {
   const { folder, source, record } = wanted
-  const there = yield* Effect.promise(async () => (await bytesUnder(folder)) + (await bytesUnder(join(folder, WORK))))
-  yield* requireSpace(
+  yield* requireQuantizedSpace(
     folder,
-    Math.max(0, Math.ceil(1.05 * wanted.bytes) - there),
+    wanted.bytes,
     "the prepared file",
     "make room, name a folder on another disk with --prepared, or go without it: --prepared off"
   )
@@ -330,9 +333,3 @@ const lockOf = Effect.fnUntraced(function* (folder: string, screen: Screen | und
 })
 /** Milliseconds. */
 const BETWEEN_LOOKS = 200
-
-const bytesUnder = async (folder: string): Promise<number> => {
-  const names = await readdir(folder).catch(() => [])
-  const sizes = await Promise.all(names.map((name) => stat(join(folder, name)).catch(() => undefined)))
-  return sizes.reduce((sum, found) => sum + (found?.size ?? 0), 0)
-}

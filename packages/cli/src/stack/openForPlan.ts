@@ -1,16 +1,19 @@
-/** The model that a flag names. A plan takes shapes alone: a config.json, or a name of one that is known. */
+/**
+ * The model that a flag names, and what would have to be fetched. A plan takes shapes alone: a config.json, a name of one that
+ * is known, a repository of the Hub.
+ */
 import { readFileSync } from "node:fs"
 import { ConfigError, type OpenedModel, openShapes } from "@graft/llama-loader"
 import { fileError, fromThrowing } from "@graft/safetensors"
 import { Effect } from "effect"
 import { knownShapes } from "../synth/knownShapes.ts"
-import { openNamed } from "./openNamed.ts"
+import { openNamedShapes } from "./openNamed.ts"
 
 export const openForPlan = (path: string) =>
   Effect.suspend(() => {
     const known = knownShapes[path]
     if (known !== undefined) return shapes(path, known)
-    if (!path.endsWith(".json")) return openNamed(path)
+    if (!path.endsWith(".json")) return openNamedShapes(path)
     return Effect.flatMap(
       Effect.try({
         try: (): unknown => JSON.parse(readFileSync(path, "utf8")),
@@ -21,4 +24,7 @@ export const openForPlan = (path: string) =>
   })
 
 const shapes = (path: string, raw: unknown) =>
-  fromThrowing<OpenedModel, ConfigError>([ConfigError], () => openShapes(path, raw))
+  Effect.map(
+    fromThrowing<OpenedModel, ConfigError>([ConfigError], () => openShapes(path, raw)),
+    (model) => ({ model, toFetch: undefined })
+  )

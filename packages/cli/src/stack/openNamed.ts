@@ -5,9 +5,9 @@
 import { existsSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { basename, dirname } from "node:path"
-import { fetchFile, type HubError, type HubRepo, isRepoId, openRepo } from "@graft/hub"
-import { openModel } from "@graft/llama-loader"
-import { fileError, parseShardIndex, SafetensorsError } from "@graft/safetensors"
+import { bytesToFetch, fetchFile, type HubError, type HubRepo, isRepoId, openRepo } from "@graft/hub"
+import { type OpenedModel, openFolderShapes, openModel } from "@graft/llama-loader"
+import { fileError, parseShardIndex, requireSpace, SafetensorsError } from "@graft/safetensors"
 import { Effect } from "effect"
 import { InvalidInput } from "../problems.ts"
 import { bytes } from "../show/quantities.ts"
@@ -18,7 +18,6 @@ const AT_ONCE = 4
 const WEIGHTS = "model.safetensors"
 const INDEX = "model.safetensors.index.json"
 const TEXTS = [
-  "config.json",
   "generation_config.json",
   "tokenizer.json",
   "tokenizer_config.json",
@@ -32,10 +31,32 @@ export const openNamed = Effect.fnUntraced(function* (name: string, screen?: Scr
   const wanted = existsSync(name) ? undefined : hubName(name)
   if (wanted === undefined) return yield* openModel(name)
   const path = yield* fetchModel(wanted, screen)
-  const model = yield* openModel(path)
-  // The cache calls a folder by its commit.
-  const description = model.description.replace(basename(path), name)
-  return { ...model, description, hub: { id: wanted.id, revision: wanted.revision } }
+  return named(name, wanted, yield* openModel(path))
+})
+
+/**
+ * The same for a plan, which needs no weights: where a repository's are not in the cache, its shapes, and what there would be to
+ * fetch.
+ */
+export const openNamedShapes = Effect.fnUntraced(function* (name: string) {
+  const wanted = existsSync(name) ? undefined : hubName(name)
+  if (wanted === undefined || wanted.file !== undefined) return { model: yield* openNamed(name), toFetch: undefined }
+  const { repo, config, weights } = yield* describeRepo(wanted)
+  const texts = textsOf(repo)
+  const bytes = yield* bytesToFetch(repo, [...texts, ...weights])
+  yield* fetcher(repo)(texts)
+  const shapes = yield* openFolderShapes(dirname(config))
+  // A quantised checkpoint is not of the shapes that its config says.
+  if (bytes === 0 || shapes.config.quantization !== undefined)
+    return { model: yield* openNamed(name), toFetch: undefined }
+  return { model: named(name, wanted, shapes), toFetch: { path: repo.settings.cache, bytes, what: fetched(repo) } }
+})
+
+/** The cache calls a folder by its commit. */
+const named = (name: string, { id, revision }: HubName, model: OpenedModel): OpenedModel => ({
+  ...model,
+  description: model.description.replace(basename(model.path), name),
+  hub: { id, revision }
 })
 
 interface HubName {
@@ -49,35 +70,59 @@ const hubName = (name: string): HubName | undefined => {
   return isRepoId(id) && !/\.(gguf|safetensors|json)$/.test(id) ? { id, revision, file } : undefined
 }
 
-/** The folder or the GGUF, whole and on this machine. */
-const fetchModel = Effect.fnUntraced(function* ({ id, revision, file }: HubName, screen?: Screen) {
-  const repo = yield* openRepo({ kind: "model", id, revision })
-  const fetch = fetcher(repo, screen)
-  if (file !== undefined) {
-    const parts = partsOf(file, repo.files)
-    const [first = ""] = yield* fetch(parts)
+/** The folder or the GGUF, whole and on this machine. The disk is asked before the weights are begun. */
+const fetchModel = Effect.fnUntraced(function* (wanted: HubName, screen?: Screen) {
+  if (wanted.file !== undefined) {
+    const repo = yield* openRepo({ kind: "model", ...wanted })
+    const parts = partsOf(wanted.file, repo.files)
+    yield* requireRoom(repo, parts)
+    const [first = ""] = yield* fetcher(repo, screen)(parts)
     return first
   }
-  if (!repo.files.includes("config.json")) return yield* noConfig(repo)
-  const [config = ""] = yield* fetch(TEXTS.filter((one) => repo.files.includes(one)))
-  if (repo.files.includes(WEIGHTS)) yield* fetch([WEIGHTS])
-  else if (repo.files.includes(INDEX)) {
-    const [index = ""] = yield* fetch([INDEX])
-    const text = yield* Effect.tryPromise({
-      try: () => readFile(index, "utf8"),
-      catch: (cause) => fileError(index, "read", cause)
-    })
-    const shards = yield* Effect.try({
-      try: () => [...new Set(parseShardIndex(index, text).values())].sort(),
-      catch: (cause) => (cause instanceof SafetensorsError ? cause : fileError(index, "read", cause))
-    })
-    yield* fetch(shards)
-  } else
-    return yield* new InvalidInput({
-      message: `${id} has neither ${WEIGHTS} nor ${INDEX}; Graft reads safetensors and GGUF, so take a repository that has one of them`
-    })
+  const { repo, config, weights } = yield* describeRepo(wanted, screen)
+  const files = [...textsOf(repo), ...weights]
+  yield* requireRoom(repo, files)
+  yield* fetcher(repo, screen)(files)
   return dirname(config)
 })
+
+/** A repository with its config fetched, and the names of its files of weights. */
+const describeRepo = Effect.fnUntraced(function* ({ id, revision }: HubName, screen?: Screen) {
+  const repo = yield* openRepo({ kind: "model", id, revision })
+  if (!repo.files.includes("config.json")) return yield* noConfig(repo)
+  const fetch = fetcher(repo, screen)
+  const [config = ""] = yield* fetch(["config.json"])
+  return { repo, config, weights: yield* weightsOf(repo, fetch) }
+})
+const textsOf = ({ files }: HubRepo): ReadonlyArray<string> => TEXTS.filter((one) => files.includes(one))
+
+/** The files of the weights. */
+const weightsOf = Effect.fnUntraced(function* (repo: HubRepo, fetch: ReturnType<typeof fetcher>) {
+  if (repo.files.includes(WEIGHTS)) return [WEIGHTS]
+  if (!repo.files.includes(INDEX))
+    return yield* new InvalidInput({
+      message: `${repo.id} has neither ${WEIGHTS} nor ${INDEX}; Graft reads safetensors and GGUF, so take a repository that has one of them`
+    })
+  const [index = ""] = yield* fetch([INDEX])
+  const text = yield* Effect.tryPromise({
+    try: () => readFile(index, "utf8"),
+    catch: (cause) => fileError(index, "read", cause)
+  })
+  return yield* Effect.try({
+    try: () => [...new Set(parseShardIndex(index, text).values())].sort(),
+    catch: (cause) => (cause instanceof SafetensorsError ? cause : fileError(index, "read", cause))
+  })
+})
+
+const requireRoom = (repo: HubRepo, files: ReadonlyArray<string>) =>
+  Effect.flatMap(bytesToFetch(repo, files), (missing) =>
+    requireSpace(
+      [{ path: repo.settings.cache, bytes: missing, what: fetched(repo) }],
+      "make room, or set HF_HOME to a folder on another disk"
+    )
+  )
+
+const fetched = ({ id }: HubRepo): string => `what is to be fetched of ${id}`
 
 const noConfig = ({ id, files }: HubRepo): Effect.Effect<never, InvalidInput> => {
   const ggufs = files.filter((one) => one.endsWith(".gguf"))

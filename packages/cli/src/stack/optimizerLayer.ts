@@ -81,6 +81,14 @@ const groupFactorsOf = (
   return factors
 }
 
+export type SpillInput = Pick<OptimizerInput, "optimizer" | "optimizerMemory" | "spillFolder">
+
+/** The memory that state has and where the rest goes; undefined where all of it stays in memory. */
+export const spillOf = ({ optimizer, optimizerMemory, spillFolder }: SpillInput, folder: string) => {
+  const residentBytes = optimizerMemory ?? (optimizerNamed(optimizer)?.paged === true ? DEFAULT_BUDGET : undefined)
+  return residentBytes === undefined ? undefined : { residentBytes, spillFolder: spillFolder ?? folder }
+}
+
 /** `learningRate`: the peak rate that groups are given theirs beside. `folder`: where the state spills unless a flag says otherwise; a plan spills nothing. */
 export const optimizerLayer = (
   input: OptimizerInput,
@@ -97,8 +105,8 @@ export const optimizerLayer = (
   }
   if (input.full && input.loraPlusRatio !== undefined)
     return fail("--lora-plus-ratio is about an adapter's A and B, and --full trains no adapter: leave one of them out")
-  const residentBytes = input.optimizerMemory ?? (named.paged ? DEFAULT_BUDGET : undefined)
-  const idle = idleFlags(input, named, residentBytes !== undefined)
+  const spill = spillOf(input, folder)
+  const idle = idleFlags(input, named, spill !== undefined)
   if (idle.length > 0)
     return fail(
       `${idle.join(", ")} ${idle.length === 1 ? "means" : "mean"} nothing to ${input.optimizer}: leave it out`
@@ -110,7 +118,7 @@ export const optimizerLayer = (
     bits: named.bits,
     weightDecay,
     groupFactors,
-    ...(residentBytes === undefined ? {} : { residentBytes, spillFolder: input.spillFolder ?? folder })
+    ...spill
   }
   const betas = {
     ...(adamBeta1 === undefined ? {} : { beta1: adamBeta1 }),

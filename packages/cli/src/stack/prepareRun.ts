@@ -19,6 +19,7 @@ import { withAddedTokens } from "./addedTokens.ts"
 import { backendLayer } from "./backendLayer.ts"
 import { blankRows } from "./blankRows.ts"
 import { cutRows, cutStep } from "./cutRows.ts"
+import { diskNeeds, requireDisk } from "./diskNeeds.ts"
 import { fitToMemory, OPERATIONS_PER_BYTE, pagingCost } from "./fitToMemory.ts"
 import { openForPlan } from "./openForPlan.ts"
 import { openNamed } from "./openNamed.ts"
@@ -44,6 +45,10 @@ export const prepareRun = Effect.fnUntraced(function* (
   const run = yield* stackOf(input, model, yield* withTokensOf(found), rowsOf(input, model), store, profile)
   // What is wrong with the rest of the run is known by now, before minutes of quantising.
   const { weightsMemory = input.weightsMemory } = run.way
+  if (found.toMake !== undefined && store !== undefined) {
+    const { disk } = yield* run.planAs(run.way)
+    yield* requireDisk([found.toMake, ...(yield* diskNeeds(disk, input, run.way, store))])
+  }
   const ready = found.isMade ? found : yield* usePrepared(opened, { ...input, weightsMemory }, screen)
   return { ...run, stack: yield* run.stackOver(yield* withTokensOf(ready)) }
 })
@@ -52,9 +57,10 @@ const withTokensOf = ({ model, input }: Ready<TrainInput>) =>
 
 /** What a plan is made of: as a run, but that the weights need not be there, and rows may be known by their length. */
 export const preparePlan = Effect.fnUntraced(function* (input: PlanInput) {
-  const opened = yield* openForPlan(input.model)
+  const { model: opened, toFetch } = yield* openForPlan(input.model)
   const model = yield* withAddedTokens(opened, input)
-  const weights = yield* withTokensOf(yield* findPrepared(opened, input))
+  const found = yield* findPrepared(opened, input)
+  const weights = yield* withTokensOf(found)
   const { tokens, batchSize, gradAccumulation } = input
   if (tokens === undefined && input.data.length === 0)
     return yield* new InvalidInput({ message: "--data is missing; or say with --tokens how long the rows are" })
@@ -67,7 +73,7 @@ export const preparePlan = Effect.fnUntraced(function* (input: PlanInput) {
       ? rowsOf(input, model)
       : Effect.succeed<RowsOfRun>(blankRows(tokens, batchSize, gradAccumulation))
   const run = yield* stackOf(input, model, weights, rows)
-  return { ...run, stack: yield* run.stackOver(weights) }
+  return { ...run, stack: yield* run.stackOver(weights), toFetch, toMake: found.toMake }
 })
 
 interface RowsOfRun {
@@ -220,7 +226,7 @@ const stackOf = Effect.fnUntraced(function* <E, R>(
         })
   const way = fit?.chosen.way ?? asked
   const stackOver = (ready: Ready<TrainInput>) => stackAs(way, ready)
-  return { model, data, steps, way, fit, stepAs, bytesStreamed, stackOver }
+  return { model, data, steps, way, fit, stepAs, bytesStreamed, planAs, stackOver }
 })
 /** Steps whose work is averaged. */
 const SAMPLED_STEPS = 16

@@ -2,11 +2,11 @@
 import { existsSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
-import { Backend, DeviceError, narrow, type SourceTensor, widen } from "@graft/core"
+import { Backend, bytesOf, DeviceError, narrow, sizeOf, widen } from "@graft/core"
 import { describeLlama, expectedTensors, type OpenedModel, openModel } from "@graft/llama-loader"
 import { chosenLinears, loraPlan, readAdapter } from "@graft/lora"
 import { type CheckpointSource, torchNames, withMember } from "@graft/nf4-quant"
-import { fileError, replaceFile, writeSafetensors } from "@graft/safetensors"
+import { fileError, removeHalves, replaceFile, requireSpace, writeSafetensors } from "@graft/safetensors"
 import { Effect } from "effect"
 import type { MergeInput } from "../flags/mergeFlags.ts"
 import { InvalidInput } from "../problems.ts"
@@ -31,6 +31,21 @@ export const merge = Effect.fnUntraced(function* (input: MergeInput) {
   if (existsSync(join(out, "config.json")))
     return yield* new InvalidInput({ message: `${out} holds a model already; name another folder` })
   yield* requireWritable(out)
+  yield* removeHalves(out) // of a run that was killed
+  const named = [...expectedTensors(model.config)].map((tensor) => {
+    const own = source.tensors.get(tensor.name)
+    // A matrix with new rows is f32; it goes back as the model's own is.
+    return {
+      name: tensor.name,
+      tensor: own!,
+      target: input.dtype ?? base.tensors.get(tensor.name)?.dtype ?? own!.dtype
+    }
+  })
+  const size = named.reduce((sum, { tensor, target }) => sum + sizeOf(tensor.shape) * bytesOf[target], 0)
+  yield* requireSpace(
+    [{ path: out, bytes: size, what: "the merged model" }],
+    "make room, or name a folder on another disk with --out"
+  )
   const merges = new Map(
     chosenLinears(description, adapter.options).map(({ path, outFeatures, inFeatures }) => [
       `${path}.weight`,
@@ -44,13 +59,9 @@ export const merge = Effect.fnUntraced(function* (input: MergeInput) {
     const queue = yield* backend.open(planMerges(backend.limits, adapter, [...merges.values()]))
     let failure: unknown
     let done = 0
-    const names = [...expectedTensors(model.config)].map(({ name }) => name)
-    const tensors = names.map((name) => {
-      const tensor = source.tensors.get(name)!
-      // A matrix with new rows is f32; it goes back as the model's own is.
-      const target = input.dtype ?? base.tensors.get(name)?.dtype ?? tensor.dtype
+    const tensors = named.map(({ name, tensor, target }) => {
       const read = async (): Promise<Uint8Array> => {
-        screen.live(`${++done} of ${names.length}  ${name}`)
+        screen.live(`${++done} of ${named.length}  ${name}`)
         const one = merges.get(name)
         const whole = adapter.values.get(name)
         if (whole !== undefined) return narrow(whole, target)
@@ -68,9 +79,8 @@ export const merge = Effect.fnUntraced(function* (input: MergeInput) {
       // What the device says comes as a defect of the writer.
       Effect.catchDefect((defect) => (defect === failure ? Effect.fail(DeviceError.from(defect)) : Effect.die(defect)))
     )
-    return tensors.reduce((sum, tensor) => sum + sizeOf(tensor), 0)
   })
-  const size = yield* Effect.scoped(Effect.provide(write, backendLayer(input)))
+  yield* Effect.scoped(Effect.provide(write, backendLayer(input)))
   yield* writeBeside(out, source, input.dtype, model)
   const seconds = (performance.now() - began) / 1000
   screen.live("")
@@ -79,9 +89,6 @@ export const merge = Effect.fnUntraced(function* (input: MergeInput) {
     screen.say(`  ${screen.style.warning("note")}: there are no tokenizer files beside ${input.model} to copy`)
   screen.event({ event: "Merge", path: out, linears: merges.size, bytes: size, seconds })
 }, Effect.scoped)
-
-const sizeOf = ({ shape, dtype }: Pick<SourceTensor, "shape" | "dtype">): number =>
-  shape.reduce((a, b) => a * b, dtype === "f32" ? 4 : 2)
 
 /** The tokenizer's files, and config.json last: what was interrupted opens as no model. */
 const writeBeside = Effect.fnUntraced(function* (

@@ -22,6 +22,7 @@ import { backendLayer } from "../stack/backendLayer.ts"
 import { checkpointSource } from "../stack/checkpointSource.ts"
 import { openNamed } from "../stack/openNamed.ts"
 import { errorsOfWeights, lossesOfModel } from "../stack/quantizationReport.ts"
+import { quantizedSize, requireQuantizedSpace } from "../stack/quantizedSize.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
 import { textWindows } from "../stack/textWindows.ts"
 import { blockSizeOfFlag, skippedOf } from "../stack/weightStorage.ts"
@@ -40,7 +41,16 @@ export const quantize = Effect.fnUntraced(function* (input: QuantizeInput) {
   const source = yield* checkpointSource(model, yield* skippedOf(model, input.skip))
   const windows = text === undefined ? undefined : yield* textWindows(model, text, maxLength)
   showModel(screen, model)
-  if (out !== undefined) yield* write(screen, input, source, out, blockSize)
+  if (out !== undefined) {
+    const { quantized } = quantizedSize(source, input)
+    yield* requireQuantizedSpace(
+      out,
+      quantized,
+      "the checkpoint",
+      "make room, or name a folder on another disk with --out"
+    )
+    yield* write(screen, input, source, out, blockSize)
+  }
   if (report) yield* tell(screen, input, model, source, blockSize, windows)
 }, Effect.scoped)
 

@@ -1,16 +1,17 @@
 /** `graft synth`: a checkpoint of exact shapes with seeded random weights, streamed to the disk. */
-import { existsSync, readFileSync, statfsSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { doubleQuant } from "@graft/double-quant"
 import { ConfigError, configJson, decodeHuggingFace, describeLlama, type LlamaConfig } from "@graft/llama-loader"
 import { type CheckpointSource, fp4, nf4, plainScales, quantizeCheckpoint } from "@graft/nf4-quant"
-import { fileError, fromThrowing, replaceFile, writeSafetensors } from "@graft/safetensors"
+import { fromThrowing, removeHalves, replaceFile, requireSpace, writeSafetensors } from "@graft/safetensors"
 import { Effect, Stream } from "effect"
 import type { SynthInput } from "../flags/synthFlags.ts"
 import { InvalidInput } from "../problems.ts"
 import { bytes, count, duration } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { backendLayer } from "../stack/backendLayer.ts"
+import { quantizedSize, requireQuantizedSpace } from "../stack/quantizedSize.ts"
 import { requireWritable } from "../stack/requireWritable.ts"
 import { blockSizeOfFlag } from "../stack/weightStorage.ts"
 import { knownShapes } from "../synth/knownShapes.ts"
@@ -30,15 +31,14 @@ export const synth = Effect.fnUntraced(function* (input: SynthInput) {
     return yield* new InvalidInput({ message: `${out} holds a model already; name another folder, or give --force` })
   yield* requireWritable(out)
   const linears = describeLlama(config, input.config).linears.map(({ path }) => path)
-  yield* requireSpace(out, sizeOnDisk(tensors.all, linears, input))
+  const matrices = new Set(linears.map((path) => `${path}.weight`))
+  const what = { tensors, linears, kept: tensors.names.filter((name) => !matrices.has(name)) }
+  yield* requireRoom(input, tensors.all, what)
   const files = yield* writeTokenizer(out, config)
   if (input.quantize === undefined) yield* writeDense(screen, input, raw, tensors.all)
   else {
-    const kept = new Set(linears.map((path) => `${path}.weight`))
     const source: CheckpointSource = {
-      tensors,
-      linears,
-      kept: tensors.names.filter((name) => !kept.has(name)),
+      ...what,
       config: configJson(raw),
       skippedModules: [],
       files,
@@ -73,31 +73,27 @@ const readConfig = Effect.fnUntraced(function* ({ config: name, layers, dtype: w
   return { raw, config, dtype }
 })
 
-/** What will be written, some kilobytes of texts and tables apart. */
-const sizeOnDisk = (
-  tensors: ReadonlyArray<SyntheticTensor>,
-  linears: ReadonlyArray<string>,
-  { quantize, blockSize, doubleQuant: nested }: SynthInput
-): number => {
-  const quantized = new Set(quantize === undefined ? [] : linears.map((path) => `${path}.weight`))
-  return tensors.reduce((sum, tensor) => {
-    if (!quantized.has(tensor.name)) return sum + byteLength(tensor)
-    const n = tensor.shape.reduce((a, b) => a * b, 1)
-    return sum + n / 2 + (n / blockSize) * (nested ? 1 + 4 / 256 : 4)
-  }, 0)
-}
-const requireSpace = (out: string, wanted: number) =>
-  Effect.gen(function* () {
-    const { bavail, bsize } = yield* Effect.try({
-      try: () => statfsSync(out),
-      catch: (cause) => fileError(out, "write", cause)
-    })
-    const free = Number(bavail) * Number(bsize)
-    if (free < wanted)
-      return yield* new InvalidInput({
-        message: `${out}: ${bytes(wanted)} are to be written and the disk has ${bytes(free)} free; make room, give fewer --layers, or --quantize nf4`
-      })
-  })
+/** Half-written files of a run that was killed are removed. */
+const requireRoom = Effect.fnUntraced(function* (
+  { out, quantize, blockSize, doubleQuant: nested, shardSize }: SynthInput,
+  all: ReadonlyArray<SyntheticTensor>,
+  source: Pick<CheckpointSource, "tensors" | "linears" | "kept">
+) {
+  yield* removeHalves(out)
+  const cure = "make room, give fewer --layers, or --quantize nf4"
+  if (quantize !== undefined) {
+    const { quantized } = quantizedSize(source, { blockSize, doubleQuant: nested })
+    return yield* requireQuantizedSpace(out, quantized, "the checkpoint", cure)
+  }
+  // A file that is there is replaced when the new one is whole.
+  const files = shards(all, shardSize * 1e9).map((file) => file.reduce((sum, tensor) => sum + byteLength(tensor), 0))
+  const total = files.reduce((sum, bytes) => sum + bytes, 0)
+  const there = readdirSync(out)
+    .filter((name) => /^model.*\.safetensors$/.test(name))
+    .reduce((sum, name) => sum + statSync(join(out, name)).size, 0)
+  const bytes = there === 0 ? total : Math.max(0, total - there) + Math.max(...files)
+  yield* requireSpace([{ path: out, bytes, what: "the checkpoint" }], cure)
+})
 
 const text = (path: string, value: object) => replaceFile(path, [new TextEncoder().encode(configJson(value))])
 

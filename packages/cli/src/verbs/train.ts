@@ -13,6 +13,7 @@ import { showProfile } from "../show/profileTable.ts"
 import { bytes, duration } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { trainReporter } from "../show/trainEvents.ts"
+import { diskNeeds, requireDisk } from "../stack/diskNeeds.ts"
 import { keepTemplate } from "../stack/keptTemplate.ts"
 import { loadBytes } from "../stack/loadBytes.ts"
 import { learningRateOf, prepareRun } from "../stack/prepareRun.ts"
@@ -20,14 +21,14 @@ import { requireWritable } from "../stack/requireWritable.ts"
 import { sweepOf } from "../stack/sweepLayer.ts"
 import { wayText } from "../stack/Way.ts"
 
-const DEFAULT_OUT = "graft-adapter"
+export const DEFAULT_OUT = "graft-adapter"
 
 export const train = Effect.fnUntraced(function* (input: TrainInput) {
   const screen = makeScreen(input.json)
   const out = input.out ?? DEFAULT_OUT
   yield* requireWritable(out)
   const profile = input.profile ? new Profile() : undefined
-  const { model, data, steps, stack, fit } = yield* prepareRun(input, out, profile, screen)
+  const { model, data, steps, stack, way, fit } = yield* prepareRun(input, out, profile, screen)
   showModel(screen, model)
   if (data.report !== undefined) showData(screen, data.report)
   if (fit !== undefined) {
@@ -39,8 +40,13 @@ export const train = Effect.fnUntraced(function* (input: TrainInput) {
   if (earlier && !input.resume)
     screen.say(`${screen.style.warning("note")}: this run replaces the one in ${out}; --resume goes on with it`)
   if (!earlier && input.resume) screen.say(`there is no checkpoint in ${out} to go on from: a new run begins`)
-  yield* keepTemplate(out, data.template)
-  yield* Effect.provide(run(screen, input, out, steps, profile), stack)
+  const asked = Effect.gen(function* () {
+    const { disk } = yield* Trainer.use(({ plan }) => plan)
+    yield* requireDisk(yield* diskNeeds(disk, input, way, out))
+    yield* keepTemplate(out, data.template)
+    yield* run(screen, input, out, steps, profile)
+  })
+  yield* Effect.provide(asked, stack)
 }, Effect.scoped)
 
 const run = Effect.fnUntraced(function* (

@@ -9,23 +9,21 @@ import { GgufError, openGguf as openGgufFile } from "@graft/gguf"
 import { FileError, fileError, fromThrowing, openSafetensors, openSharded, SafetensorsError } from "@graft/safetensors"
 import { Effect, type Scope } from "effect"
 import { architectureOf } from "../architectures/known.ts"
-import { type ChatTemplate, ChatTemplateError, chatTemplate } from "../chat/ChatTemplate.ts"
-import { templateOfFolder } from "../chat/templateOfFolder.ts"
+import { type ChatTemplate, ChatTemplateError } from "../chat/ChatTemplate.ts"
 import { ConfigError, UnknownArchitecture } from "../config/ConfigError.ts"
 import { decodeHuggingFace } from "../config/decodeHuggingFace.ts"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
 import { ggufConfig } from "../gguf/ggufConfig.ts"
 import { huggingFaceName } from "../gguf/ggufNames.ts"
 import { ggufTensors } from "../gguf/ggufTensors.ts"
-import { folderTokenizer } from "../tokenizer/folderTokenizer.ts"
 import { ggufTokenizer } from "../tokenizer/ggufTokenizer.ts"
-import { modelTokenizer } from "../tokenizer/modelTokenizer.ts"
 import { type Tokenizer, TokenizerError } from "../tokenizer/Tokenizer.ts"
 import { checkWeights, WeightsMismatch } from "./checkWeights.ts"
 import type { PreparedFrom } from "./contentFingerprint.ts"
 import { describe } from "./describe.ts"
 import { fingerprint } from "./fingerprint.ts"
-import { readBytes, readJson, readText } from "./readText.ts"
+import { readJson } from "./readText.ts"
+import { readTexts, speech, type Texts } from "./texts.ts"
 
 export interface OpenedModel {
   readonly path: string
@@ -93,11 +91,11 @@ const openGguf = (path: string): Effect.Effect<OpenedModel, OpenError, Scope.Sco
       checkWeights(path, config, tensors)
       const tokenizer = ggufTokenizer(file)
       const raw = file.metadata.get("tokenizer.chat_template")
+      const texts = { tokenizer, template: typeof raw === "string" ? raw : undefined }
       const stored = new Map(
         [...file.tensors.values()].map((tensor) => [huggingFaceName(architectureOf(config), tensor.name), tensor])
       )
-      return assemble(path, config, tensors, tokenizer, {
-        template: typeof raw === "string" ? raw : undefined,
+      return assemble(path, config, tensors, texts, {
         format: `GGUF v${file.version}, ${formats([...file.tensors.values()].map((tensor) => tensor.type.name))}`,
         sample: (name, count) => {
           const tensor = stored.get(name)!
@@ -120,23 +118,10 @@ const openFolder = (path: string): Effect.Effect<OpenedModel, OpenError, Scope.S
     const weights = existsSync(at(WEIGHTS)) ? WEIGHTS : existsSync(at(INDEX)) ? INDEX : undefined
     if (weights === undefined) return yield* Effect.fail(missing(path, `${WEIGHTS} or ${INDEX}`))
     const file = yield* weights === WEIGHTS ? openSafetensors(at(WEIGHTS)) : openSharded(at(INDEX))
-    const tokenizerJson = yield* readJson(at("tokenizer.json"))
-    const tokenizerConfig = yield* readJson(at("tokenizer_config.json"))
-    const specialTokensMap = yield* readJson(at("special_tokens_map.json"))
-    const sentencePiece = tokenizerJson === undefined ? yield* readBytes(at("tokenizer.model")) : undefined
-    const addedTokens = sentencePiece === undefined ? undefined : yield* readJson(at("added_tokens.json"))
-    const templateFile = yield* readText(at("chat_template.jinja"))
+    const textOf = yield* readTexts(path)
     return yield* checked(() => {
       checkWeights(path, config, file)
-      const beside = { config: tokenizerConfig, specialTokensMap }
-      const tokenizer =
-        tokenizerJson !== undefined
-          ? folderTokenizer({ path: at("tokenizer.json"), tokenizer: tokenizerJson, ...beside })
-          : sentencePiece !== undefined
-            ? modelTokenizer({ path: at("tokenizer.model"), model: sentencePiece, addedTokens, ...beside })
-            : undefined
-      return assemble(path, config, file, tokenizer, {
-        template: templateFile ?? templateOfFolder(at("tokenizer_config.json"), tokenizerConfig),
+      return assemble(path, config, file, textOf(), {
         format: `safetensors, ${formats([...file.tensors.values()].map((tensor) => tensor.dtype))}`,
         sample: (name, count) => {
           const tensor = file.tensors.get(name)!
@@ -147,7 +132,6 @@ const openFolder = (path: string): Effect.Effect<OpenedModel, OpenError, Scope.S
   })
 
 interface Rest {
-  readonly template: string | undefined
   readonly format: string
   readonly sample: (name: string, count: number) => Uint8Array
 }
@@ -156,33 +140,16 @@ const assemble = (
   path: string,
   config: LlamaConfig,
   tensors: TensorFile,
-  tokenizer: Tokenizer | undefined,
-  { template, format, sample }: Rest
-): OpenedModel => {
-  const textOf = (id: number | undefined): string => {
-    for (const [name, special] of tokenizer?.specials ?? []) if (special === id) return name
-    return ""
-  }
-  const tokens = { bosToken: textOf(tokenizer?.bosId), eosToken: textOf(tokenizer?.eosId) }
-  const listed = tensors.names.map((name) => tensors.get(name)!)
-  const tooMany =
-    tokenizer !== undefined && tokenizer.vocabularySize > config.vocabularySize
-      ? [
-          `its tokenizer knows ${tokenizer.vocabularySize} tokens, its embedding ${config.vocabularySize}: the rest cannot be used`
-        ]
-      : []
-  return {
-    path,
-    config,
-    tensors,
-    tokenizer,
-    chatTemplate: template === undefined ? undefined : chatTemplate(path, template, tokens),
-    stopIds: [...new Set([...config.eosTokenIds, ...(tokenizer?.stopIds ?? [])])],
-    description: `${basename(path)}: ${describe(config)}; ${format}`,
-    fingerprint: fingerprint({ config, tensors: listed, sample }),
-    notes: tooMany
-  }
-}
+  texts: Texts,
+  { format, sample }: Rest
+): OpenedModel => ({
+  path,
+  config,
+  tensors,
+  ...speech(path, config, texts),
+  description: `${basename(path)}: ${describe(config)}; ${format}`,
+  fingerprint: fingerprint({ config, tensors: tensors.names.map((name) => tensors.get(name)!), sample })
+})
 
 /** `F32`, or `Q4_1 and F32`, the commonest first. */
 const formats = (names: ReadonlyArray<string>): string => {
