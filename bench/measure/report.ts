@@ -1,8 +1,10 @@
 /** docs/benchmarks.md from bench/results: `bun bench/measure/report.ts`, and at the end of each bench. */
 import { renameSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import type { PairRow } from "../pairs/measurePair.ts"
 import type { PeerRow } from "../peers/configurations.ts"
 import { type FigureRow, figureOf, shareOf } from "./figure.ts"
+import { pairCells, pairHead, saidOfPairs } from "./reportPairs.ts"
 import { type LayerRow, type Machine, readResults } from "./results.ts"
 
 const path = fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url))
@@ -103,6 +105,18 @@ ${markdown(
 `
 }
 
+const pairs = (): string => {
+  const results = readResults<PairRow>("fused")
+  if (results === undefined) return ""
+  const threads = results.rows[0]?.threads ?? 0
+  return `## Memory, speed and numbers of composed and fused (\`bun run bench fused\`)
+${ran(results.machine)} ${threads} thread${threads === 1 ? "" : "s"}. ${saidOfPairs}
+
+${markdown(pairHead, results.rows.map(pairCells))}
+
+`
+}
+
 /** The benches whose results are figures, a line each. */
 const figureBenches = [
   ["gemm", "Products with dense weights", "The peak is that of multiply-adds in registers just before and after."],
@@ -115,11 +129,6 @@ const figureBenches = [
     "gguf",
     "Blocks of a GGUF as weights",
     "W [4096, 4096]; rates and peak by processor time of the threads, so that others on the machine count less."
-  ],
-  [
-    "fused",
-    "Fused pairs of several linears",
-    "Forward and backward with adapters of rank 16 on all linears, dense bf16 weights, f32; the rate counts the products. 135M: 2,048 tokens, 576 wide; 7B: 512 tokens, 4,096 wide. Memory is the plan's, at the peak, without weights. All sides take turns, best of five rounds."
   ],
   [
     "optim",
@@ -154,7 +163,7 @@ export const writeReport = (): void => {
 Written by the benches from \`bench/results\`; not by hand. What limits the products is in [kernels.md](kernels.md).
 
 ${layer()}${peers()}
-${figures()}`
+${pairs()}${figures()}`
     .trimEnd()
     .concat("\n")
   writeFileSync(`${path}.partial`, text)
