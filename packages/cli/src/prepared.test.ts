@@ -1,6 +1,6 @@
 /** The prepared file: the same bits with it and without, whole or absent after any kill, and refused where it is of another model. */
 import assert from "node:assert/strict"
-import { cpSync, existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs"
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -82,6 +82,41 @@ test("a file of another format, source or version, or what is none, is refused b
   await refused(/--prepared .* is for the dense weights/, ...of(kept, "--prepared", old))
   assert.deepEqual(weightsOf(kept), before)
 })
+
+test(
+  "a file that is damaged is refused by what is wrong; what a killed removal left is made anew",
+  TIMEOUT,
+  async () => {
+    const broken = join(folder, "broken")
+    const made = () => {
+      cpSync(kept, broken, { recursive: true, preserveTimestamps: true })
+      return join(broken, "model.safetensors")
+    }
+    const words = of(model, "--prepared", broken, "--out", join(folder, "broken-out"))
+    const refused = async (wanted: RegExp) => {
+      const { code, stderr } = await graft(...words)
+      assert.equal(code, 1)
+      assert.match(stderr, wanted)
+      assert.ok(!existsSync(join(folder, "broken-out")))
+      rmSync(broken, { recursive: true })
+    }
+    truncateSync(made(), 10_000)
+    await refused(
+      /--prepared .*broken: the file is damaged: .*model\.safetensors is not a sound .*Remove the folder, and/
+    )
+    const weights = made()
+    const bytes = readFileSync(weights)
+    bytes[bytes.lastIndexOf('{"quant_type')] = 0
+    writeFileSync(weights, bytes)
+    await refused(/quant_state\.bitsandbytes__nf4 in .*broken.model\.safetensors: is no quant_state/)
+    rmSync(made())
+    await refused(/has no model\.safetensors/)
+    made()
+    rmSync(join(broken, "config.json"))
+    assert.match(await graftOk(...words), /prepared in .*broken/)
+    assert.deepEqual(weightsOf(broken), weightsOf(kept))
+  }
+)
 
 test("a copy of the source is known by its content; one that was changed is another", TIMEOUT, async () => {
   const copy = join(folder, "copy")

@@ -9,7 +9,7 @@ import {
   type TensorFile
 } from "@graft/core"
 import { type BlockSize, blockSizes, type Codebook } from "./codebooks.ts"
-import { FourBitError } from "./FourBitError.ts"
+import { errorIn } from "./FourBitError.ts"
 import { quantStateOf } from "./quantState.ts"
 
 /** Codes and scales as the file has them, on the device. */
@@ -33,7 +33,8 @@ export const adoptFourBit = (
 ): Adopted | undefined => {
   const state = quantStateOf(file, path)
   if (state === undefined) return undefined
-  const fail = (problem: string) => new FourBitError({ path: `${path}.weight`, problem })
+  const weight = file.get(`${path}.weight`)
+  const fail = (problem: string) => errorIn({ ...weight, name: `${path}.weight` }, problem)
   if (state.quant_type !== codebook.name)
     throw fail(`is ${state.quant_type} in the checkpoint, and the stack has ${codebook.name}`)
   const blockSize = blockSizes.find((size) => size === state.blocksize)
@@ -41,7 +42,6 @@ export const adoptFourBit = (
   const [out = 0, inner = 0] = state.shape
   if (state.shape.length !== 2 || out < 1 || inner < 1 || !Number.isSafeInteger(out * inner))
     throw fail(`has the shape [${state.shape}] in its quant_state, wanted [out, in]`)
-  const weight = file.get(`${path}.weight`)
   if (weight === undefined) throw fail("is missing beside its quant_state")
   const bytes = Math.ceil((out * inner) / 2)
   const stored = sizeOf(weight.shape) * bytesOf[weight.dtype]
@@ -66,10 +66,7 @@ export const adoptFourBit = (
 const requireValues = (file: TensorFile, path: string, { name, values }: Codebook): void => {
   const map = file.get(`${path}.weight.quant_map`)
   if (map !== undefined && !holds(map, values))
-    throw new FourBitError({
-      path: map.name,
-      problem: `is not the table of ${name}; quantise the original weights anew`
-    })
+    throw errorIn(map, `is not the table of ${name}; quantise the original weights anew`)
 }
 const holds = (tensor: SourceTensor, values: Float32Array): boolean => {
   if (tensor.dtype !== "f32" || sizeOf(tensor.shape) !== values.length) return false

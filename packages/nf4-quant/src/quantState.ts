@@ -4,7 +4,7 @@
  */
 import type { TensorFile } from "@graft/core"
 import { Schema } from "effect"
-import { FourBitError } from "./FourBitError.ts"
+import { errorIn } from "./FourBitError.ts"
 import { pythonJson } from "./pythonJson.ts"
 
 export const QuantState = Schema.Struct({
@@ -41,7 +41,7 @@ export const quantStateOf = (file: TensorFile, path: string): QuantState | undef
   const [first, second] = found
   if (first === undefined) return undefined
   const { kind, tensor } = first
-  const fail = (problem: string) => new FourBitError({ path: tensor.name, problem })
+  const fail = (problem: string) => errorIn(tensor, problem)
   if (second !== undefined) throw fail(`stands beside ${second.tensor.name}: a weight has one quant_state`)
   if (tensor.dtype !== "u8" || tensor.shape.length !== 1 || tensor.shape[0]! > LONGEST)
     throw fail(`is ${tensor.dtype} [${tensor.shape}], wanted the bytes of a JSON text`)
@@ -49,7 +49,9 @@ export const quantStateOf = (file: TensorFile, path: string): QuantState | undef
   try {
     state = decode(new TextDecoder("utf-8", { fatal: true }).decode(tensor.read()))
   } catch (cause) {
-    throw fail(`is no quant_state: ${cause instanceof Error ? cause.message : String(cause)}`)
+    throw fail(
+      `is no quant_state (${cause instanceof Error ? cause.message : String(cause)}); fetch or write the file again`
+    )
   }
   if (state.quant_type !== kind) throw fail(`says that its quant_type is ${state.quant_type}; its name says ${kind}`)
   return state

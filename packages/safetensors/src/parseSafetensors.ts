@@ -50,6 +50,9 @@ export interface SafetensorsFile {
 /** The reference implementation's limit: a larger header is an attack, or not safetensors at all. */
 const LONGEST_HEADER = 100_000_000
 
+/** What a pointer of Git LFS begins with, `version `, taken for a length (github.com/git-lfs/git-lfs, docs/spec.md). */
+const LFS_POINTER = new DataView(new TextEncoder().encode("version ").buffer).getBigUint64(0, true)
+
 /** Product of a shape, or `undefined` where it is no exact integer. */
 const elementsOf = (shape: ReadonlyArray<number>): number | undefined => {
   let count = 1
@@ -75,6 +78,8 @@ export const parseSafetensors = (source: ByteSource): SafetensorsFile => {
   if (source.size < 8) return fail(`it has ${source.size} bytes, and the header's length alone takes 8`)
   const prefix = source.read(0, 8)
   const length = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true)
+  if (length === LFS_POINTER)
+    return fail("it is a pointer of Git LFS, which stands for the file until that is fetched (git lfs pull)")
   if (length > BigInt(source.size - 8))
     return fail(`the header claims ${length} bytes, and ${source.size - 8} follow (cut short, or another format)`)
   if (length > BigInt(LONGEST_HEADER))

@@ -47,6 +47,7 @@ import {
 /** Dense linears of fewer bytes are quantised at each start, which takes some two seconds at most. */
 export const LEAST_BYTES = 1e9
 const CONFIG = "config.json"
+const WEIGHTS = "model.safetensors"
 const WORK = ".quantizing"
 const LOCK = ".lock"
 
@@ -184,7 +185,7 @@ const damaged = ({ folder }: Wanted, problem: string) =>
   new PreparedError({
     path: folder,
     reason: "damaged",
-    message: `--prepared ${folder}: ${problem}. Remove the folder, and it is made anew`
+    message: `--prepared ${folder}: the file is damaged: ${problem.replace(/\.$/, "")}. Remove the folder, and it is made anew`
   })
 
 /** The model from its prepared file, where there is one already or none is wanted; else with what a plan needs. */
@@ -288,7 +289,9 @@ const make = Effect.fnUntraced(function* (
       catch: (cause) => fileError(folder, "write", cause)
     })
   }
-  if (whole || !keep) yield* removeAll([LOCK])
+  // Weights without a config and without pieces to go on with: a removal was killed.
+  const rest = !existsSync(join(folder, WORK)) && existsSync(join(folder, WEIGHTS))
+  if (whole || !keep || rest) yield* removeAll([LOCK])
   const since = performance.now()
   yield* writeRecord(folder, record)
   const { codec, doubleQuant: nested, blockSize } = record.format

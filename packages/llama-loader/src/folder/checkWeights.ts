@@ -1,4 +1,5 @@
 /** Compares a model's tensors with its description, all of them, before any is read: one error names every mismatch. */
+import { basename } from "node:path"
 import type { TensorFile } from "@graft/core"
 import { Schema } from "effect"
 import type { LlamaConfig } from "../config/LlamaConfig.ts"
@@ -57,11 +58,12 @@ const check = (
     if (config.quantization === undefined) return `${name} is quantised, and the config has no quantization_config`
     return undefined // its true shape stands in its quant_state, which the codec's reader checks
   }
+  const where = tensor.file === undefined ? "" : ` in ${basename(tensor.file.path)}`
   if (tensor.dtype !== "f32" && tensor.dtype !== "bf16" && tensor.dtype !== "f16")
-    return `${name} is ${tensor.dtype}, where f32, bf16 or f16 is wanted`
+    return `${name} is ${tensor.dtype}${where}, where f32, bf16 or f16 is wanted`
   return tensor.shape.length === shape.length && shape.every((size, i) => tensor.shape[i] === size)
     ? undefined
-    : `${name} is ${list(tensor.shape)}, wanted ${list(shape)}`
+    : `${name} is ${list(tensor.shape)}${where}, wanted ${list(shape)}`
 }
 
 const list = (shape: ReadonlyArray<number>): string => `[${shape.join(", ")}]`
