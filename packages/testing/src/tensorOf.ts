@@ -3,6 +3,9 @@ import { type DType, type Scope, sizeOf, type Tensor, uniforms } from "@graft/co
 /** `count` reproducible numbers, uniform in [-size, size). */
 export const randomValues = (count: number, seed: number, size = 1): Float32Array =>
   uniforms(count, seed, 0x7e57).map((u) => size * (2 * u - 1))
+/** Likewise on a grid of 1/128: exact in bf16 and f16, so that an instruction that multiplies these rounds no input. */
+export const gridValues = (count: number, seed: number): Float32Array =>
+  randomValues(count, seed).map((v) => Math.round(v * 128) / 128)
 
 /** A tensor with these values, uploaded. */
 export const tensorOf = (

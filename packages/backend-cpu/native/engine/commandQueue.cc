@@ -302,13 +302,13 @@ void CommandQueue::runUpload(UploadCommand& command, bool dropped) {
 }
 
 void CommandQueue::runRead(ReadCommand& command, bool dropped) {
-  if (dropped || faulted()) {
-    listener_.readSettled(command.request, dropped ? ReadOutcome::cancelled : ReadOutcome::faulted, dropped ? Fault{} : fault());
-    return;
+  const ReadOutcome outcome = dropped ? ReadOutcome::cancelled : faulted() ? ReadOutcome::faulted : ReadOutcome::done;
+  if (outcome == ReadOutcome::done) {
+    inPieces(pool_->pool(), command.bytes,
+             [&](size_t from, size_t bytes) { std::memcpy(command.to + from, command.from + from, bytes); });
   }
-  inPieces(pool_->pool(), command.bytes,
-           [&](size_t from, size_t bytes) { std::memcpy(command.to + from, command.from + from, bytes); });
-  listener_.readSettled(command.request, ReadOutcome::done, {});
+  completed_.store(ring_.taken() + 1, std::memory_order_release);  // who hears of the read finds it among what is done
+  listener_.readSettled(command.request, outcome, outcome == ReadOutcome::faulted ? fault() : Fault{});
 }
 
 void CommandQueue::setFault(const std::string& op, const std::string& message) {
