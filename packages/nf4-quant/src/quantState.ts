@@ -50,7 +50,7 @@ export const quantStateOf = (file: TensorFile, path: string): QuantState | undef
     state = decode(new TextDecoder("utf-8", { fatal: true }).decode(tensor.read()))
   } catch (cause) {
     throw fail(
-      `is no quant_state (${cause instanceof Error ? cause.message : String(cause)}); fetch or write the file again`
+      `is no quant_state: ${cause instanceof Error ? cause.message : String(cause)}. Fetch or write the file again`
     )
   }
   if (state.quant_type !== kind) throw fail(`says that its quant_type is ${state.quant_type}; its name says ${kind}`)

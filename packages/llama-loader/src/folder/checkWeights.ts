@@ -58,7 +58,8 @@ const check = (
     if (config.quantization === undefined) return `${name} is quantised, and the config has no quantization_config`
     return undefined // its true shape stands in its quant_state, which the codec's reader checks
   }
-  const where = tensor.file === undefined ? "" : ` in ${basename(tensor.file.path)}`
+  const shard = basename(tensor.file?.path ?? "")
+  const where = /-\d{5}-of-\d{5}\./.test(shard) ? ` in ${shard}` : ""
   if (tensor.dtype !== "f32" && tensor.dtype !== "bf16" && tensor.dtype !== "f16")
     return `${name} is ${tensor.dtype}${where}, where f32, bf16 or f16 is wanted`
   return tensor.shape.length === shape.length && shape.every((size, i) => tensor.shape[i] === size)
