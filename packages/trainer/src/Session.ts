@@ -38,7 +38,7 @@ import {
 import { withNoise } from "./neftune.ts"
 import { parameterPieces } from "./parameterPieces.ts"
 import { savedParameters } from "./savedParameters.ts"
-import { scoreRows } from "./scoreRows.ts"
+import { scoreOf } from "./scoreOf.ts"
 import { type Stack, stackOf } from "./stackOf.ts"
 import { stepTogether } from "./stepTogether.ts"
 import { summedLoss } from "./summedLoss.ts"
@@ -281,7 +281,7 @@ const sessionOf = (
       using g = new Graph(queue, { overrides, activations })
       const batch = collate(inBatch, documents, { seed: recipe.seed, step: 0, training: false })
       const hidden = model.forward(g, batch, { residency: session.residency })
-      const { losses, hits } = scoreRows(g, hidden, model.head, batch.targets, softCap)
+      const { losses, hits } = scoreOf(g, hidden, model.head, batch.targets, { softCap, supervised: batch.supervised })
       report(sum(g, losses, 1), sum(g, hits, 1))
     },
     get pieces() {

@@ -1,4 +1,4 @@
-/** Documents through a model without gradients, their logits read a few rows at a time: they are never whole anywhere. */
+/** Documents through a model without gradients; logits are never whole anywhere. */
 import {
   type ActivationDType,
   type Assembly,
@@ -19,6 +19,7 @@ import {
   shapeOf,
   tokensIn
 } from "@graft/core"
+import { scoreOf } from "@graft/trainer"
 
 export interface Engine {
   readonly compute: ActivationDType
@@ -28,6 +29,8 @@ export interface ForwardPass extends Disposable {
   readonly tokens: number
   /** f32 [rows, vocabulary], the tokens from `row` on. */
   readonly logits: (row: number, rows: number) => Promise<Float32Array>
+  /** f32 [tokens] each: −log p(target) in nats, and 1 where the target is the most likely token; 0 where there is none. */
+  readonly scores: () => Promise<readonly [losses: Float32Array, hits: Float32Array]>
 }
 
 /** Logits that are read at a time: 4 Mi numbers, 16 MiB. */
@@ -42,7 +45,8 @@ export const forwardPass = (
 ): ForwardPass => {
   const inBatch = new Scope(queue, "activations")
   const g = new Graph(queue, { overrides, activations: compute })
-  const hidden = model.forward(g, collate(inBatch, documents, { seed: 0, step: 0, training: false }))
+  const batch = collate(inBatch, documents, { seed: 0, step: 0, training: false })
+  const hidden = model.forward(g, batch)
   return {
     tokens: hidden.rows,
     logits: (row, rows) => {
@@ -51,6 +55,12 @@ export const forwardPass = (
       applyHead(g, logits, hidden, model, { xRow: row, rows })
       return queue.read(logits)
     },
+    scores: () => {
+      const { supervised, targets } = batch
+      const softCap = model.description.logitSoftCap
+      const { losses, hits } = scoreOf(g, hidden, model.head, targets, { softCap, supervised })
+      return Promise.all([queue.read(losses), queue.read(hits)])
+    },
     [Symbol.dispose]: () => {
       g[Symbol.dispose]()
       inBatch[Symbol.dispose]()
@@ -58,20 +68,22 @@ export const forwardPass = (
   }
 }
 
-/** Memory of a load and of one pass of each shape. */
+/** Memory of a load and of one pass of each shape, of which the logits are read or what `read` reads. */
 export const planForward = (
   limits: Limits,
   assembly: Assembly,
   engine: Engine,
-  batches: ReadonlyArray<MicroBatch>
+  batches: ReadonlyArray<MicroBatch>,
+  read?: (pass: ForwardPass) => Promise<unknown>
 ): MemoryPlan => {
   const queue = new MetaQueue(limits)
   using scope = new Scope(queue, "weights")
   const { model } = loadAtOnce(assemble(queue, scope, assembly))
+  const rows = rowsAtOnce(model.description.vocabularySize)
   for (const documents of new Map(batches.map((b) => [shapeOf(b), b])).values()) {
     using pass = forwardPass(queue, model, engine, documents)
-    const rows = Math.min(tokensIn(documents), rowsAtOnce(model.description.vocabularySize))
-    pass.logits(0, rows).catch(() => {}) // the meta queue has no values
+    const wanted = read?.(pass) ?? pass.logits(0, Math.min(tokensIn(documents), rows))
+    wanted.catch(() => {}) // the meta queue has no values
   }
   return queue.plan
 }
