@@ -1,7 +1,7 @@
 /** QLoRA on Llama-2-7b by the recipe of its paper (Dettmers et al. 2023, arXiv:2305.14314); README.md says how to start it. */
 import { NodeServices } from "@effect/platform-node"
 import { Cpu } from "@graft/backend-cpu"
-import { openNamed, preparedModel } from "@graft/cli"
+import { makeScreen, openNamed, preparedModel } from "@graft/cli"
 import { type Dataset, Trainer as Training } from "@graft/core"
 import { DoubleQuant } from "@graft/double-quant"
 import { FusedKernels } from "@graft/fused-kernels"
@@ -12,15 +12,18 @@ import { PagedAdamW } from "@graft/paged-optim"
 import { Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer, Stream } from "effect"
-import { options, requireAccess } from "./options.ts"
+import { explained, options, requireAccess } from "./options.ts"
 import { randomRows } from "./randomRows.ts"
 import { show } from "./show.ts"
 import { shapesOf, writeSynthetic } from "./synthetic.ts"
 
-const { model: name, data, out, synthetic, layers, tokens, steps, rank, accumulate } = options()
+const { model: name, data, out, synthetic, shapes, layers, tokens, steps, rank, accumulate } = options()
 
 const stackOf = <E, R>(model: OpenedModel, rows: Layer.Layer<Dataset, E, R>) =>
-  Trainer.layer({ steps, learningRate: 2e-4, warmup: 0.03, maxGradNorm: 0.3, checkpointing: true }).pipe(
+  Trainer.layer({
+    ...{ steps, learningRate: 2e-4, warmup: 0.03, maxGradNorm: 0.3, checkpointing: true },
+    ...{ saveEvery: 1, resume: true } // a step takes minutes: killed at any time, it goes on after the last one
+  }).pipe(
     Layer.provide(PagedAdamW.layer({ beta2: 0.999, residentBytes: 64 * 2 ** 20, spillFolder: out })),
     Layer.provide(Lora.layer({ rank, alpha: 16, dropout: 0.1, targets: "all-linear" })),
     Layer.provide(rows),
@@ -35,13 +38,13 @@ const answers = (model: OpenedModel) =>
   Sft.layer({ data, batchSize: 1, gradAccumulationSteps: accumulate, maxLength: tokens, groupByLength: true }, model)
 
 const program = Effect.gen(function* () {
-  const shapes = shapesOf(layers)
   const planOfShapes = Effect.provide(
     Effect.flatMap(Training, ({ plan }) => plan),
-    stackOf(shapes, randomRows(tokens))
+    stackOf(shapesOf(shapes, layers), randomRows(tokens))
   )
   yield* requireAccess(name, synthetic)
-  const dense = yield* openNamed(synthetic ? yield* writeSynthetic(out, layers, planOfShapes) : name)
+  const source = synthetic ? yield* writeSynthetic(out, shapes, layers, planOfShapes) : name
+  const dense = yield* openNamed(source, makeScreen(false))
   const folder = synthetic ? `${dense.path}-nf4` : undefined // else the cache's
   const model = yield* preparedModel(dense, { quantize: "nf4", doubleQuant: true, folder })
   const stack = synthetic ? stackOf(model, randomRows(tokens)) : stackOf(model, answers(model))
@@ -54,7 +57,7 @@ await Effect.runPromise(
     Effect.provide(NodeServices.layer),
     Effect.catch((error) =>
       Effect.sync(() => {
-        console.error(error.message)
+        console.error(explained(error))
         process.exitCode = 1
       })
     )

@@ -1,8 +1,8 @@
 /** What can be said on the command line, and whether the Hub would hand out the model. */
-import { existsSync, mkdirSync } from "node:fs"
+import { existsSync, mkdirSync, rmdirSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { hubSettings } from "@graft/hub"
+import { HubError, hubSettings } from "@graft/hub"
 import { Data, Effect } from "effect"
 
 const GATED = "meta-llama/Llama-2-7b-hf"
@@ -16,6 +16,7 @@ export const options = () => {
       data: { type: "string", default: "timdettmers/openassistant-guanaco" },
       out: { type: "string", default: "llama-2-7b-qlora" },
       synthetic: { type: "boolean", default: false },
+      shapes: { type: "string", default: "llama-2-7b" },
       layers: { type: "string", default: "32" },
       tokens: { type: "string", default: "512" },
       steps: { type: "string", default: "10" },
@@ -36,9 +37,21 @@ export const options = () => {
     rank: number("rank"),
     accumulate: number("accumulate")
   }
-  mkdirSync(values.out, { recursive: true })
+  if (mkdirSync(values.out, { recursive: true }) !== undefined) process.on("exit", () => removeEmpty(values.out))
   return { ...values, ...numbers }
 }
+const removeEmpty = (folder: string): void => {
+  try {
+    rmdirSync(folder)
+  } catch {
+    // it holds something: the run came to write
+  }
+}
+
+const OTHER_WAYS = `or take weights that you have:
+  bun examples/llama-2-7b-qlora/main.ts --model FOLDER|FILE.gguf
+or its shapes with random weights (13.5 GB on the disk; fewer with --layers 2):
+  bun examples/llama-2-7b-qlora/main.ts --synthetic`
 
 /** A gated model needs a token, unless it lies in the cache already. */
 export const requireAccess = (name: string, synthetic: boolean): Effect.Effect<void, NotPossible> =>
@@ -49,9 +62,10 @@ export const requireAccess = (name: string, synthetic: boolean): Effect.Effect<v
     return new NotPossible({
       message: `${GATED} is gated, and there is no HF_TOKEN. Ask for access at https://huggingface.co/${GATED}, make a token at https://huggingface.co/settings/tokens, and start this again with it:
   HF_TOKEN=hf_… bun examples/llama-2-7b-qlora/main.ts
-or take weights that you have:
-  bun examples/llama-2-7b-qlora/main.ts --model FOLDER|FILE.gguf
-or its shapes with random weights (13.5 GB on the disk; fewer with --layers 2):
-  bun examples/llama-2-7b-qlora/main.ts --synthetic`
+${OTHER_WAYS}`
     })
   })
+
+/** Where the Hub does not hand out the model, there are still the two other ways. */
+export const explained = (error: Error): string =>
+  error instanceof HubError && error.what.startsWith(GATED) ? `${error.message},\n${OTHER_WAYS}` : error.message

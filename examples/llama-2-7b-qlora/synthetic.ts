@@ -1,5 +1,5 @@
-/** Llama-2-7b's shapes with random weights: a checkpoint as `graft synth` writes it, once its run is known to fit. */
-import { existsSync } from "node:fs"
+/** Llama-2-7b's shapes (or others') with random weights: a checkpoint as `graft synth` writes it, once its run is known to fit. */
+import { existsSync, readFileSync } from "node:fs"
 import { totalmem } from "node:os"
 import { join } from "node:path"
 import { knownShapes, runGraft } from "@graft/cli"
@@ -8,14 +8,19 @@ import { type OpenedModel, openShapes } from "@graft/llama-loader"
 import { Effect } from "effect"
 import { NotPossible } from "./options.ts"
 
-export const shapesOf = (layers: number): OpenedModel =>
-  openShapes("Llama-2-7b's shapes", { ...knownShapes["llama-2-7b"], num_hidden_layers: layers })
+/** `shapes`: a name that `graft synth` knows, or a config.json. */
+export const shapesOf = (shapes: string, layers: number): OpenedModel =>
+  openShapes(`the shapes of ${shapes}`, {
+    ...(knownShapes[shapes] ?? JSON.parse(readFileSync(shapes, "utf8"))),
+    num_hidden_layers: layers
+  })
 
 type Planned = Pick<Extract<TrainEvent, { readonly _tag: "Plan" }>, "memory">
 
 /** The folder that it lies in, written unless it is there. Memory is asked here, the disk by `synth`, before a byte is written. */
 export const writeSynthetic = <E, R>(
   out: string,
+  shapes: string,
   layers: number,
   planOf: Effect.Effect<Planned, E, R>
 ): Effect.Effect<string, E | NotPossible, R> =>
@@ -27,7 +32,7 @@ export const writeSynthetic = <E, R>(
       })
     const folder = join(out, `random-${layers}-layers`)
     if (existsSync(join(folder, "config.json"))) return folder
-    const words = ["synth", "--config", "llama-2-7b", "--dtype", "bf16", "--layers", String(layers), "--out", folder]
+    const words = ["synth", "--config", shapes, "--dtype", "bf16", "--layers", String(layers), "--out", folder]
     const code = yield* Effect.promise(() => runGraft(words))
     return code === 0 ? folder : yield* new NotPossible({ message: "no checkpoint was written" })
   })

@@ -2,5 +2,6 @@
 export { type FineTuneOptions, fineTune, type Recipe } from "./fineTune.ts"
 export { type PreparedOptions, preparedModel } from "./prepared/preparedModel.ts"
 export { runGraft } from "./runGraft.ts"
+export { makeScreen, type Screen } from "./show/Screen.ts"
 export { openNamed } from "./stack/openNamed.ts"
 export { knownShapes } from "./synth/knownShapes.ts"
