@@ -19,11 +19,11 @@ import { shapesOf, writeSynthetic } from "./synthetic.ts"
 
 const { model: name, data, out, synthetic, shapes, layers, tokens, steps, rank, accumulate } = options()
 
+const recipe = { steps, learningRate: 2e-4, warmup: 0.03, maxGradNorm: 0.3, checkpointing: true }
+const kept = { saveEvery: 1, resume: true } // a step takes minutes: killed at any time, it goes on after the last one
+
 const stackOf = <E, R>(model: OpenedModel, rows: Layer.Layer<Dataset, E, R>) =>
-  Trainer.layer({
-    ...{ steps, learningRate: 2e-4, warmup: 0.03, maxGradNorm: 0.3, checkpointing: true },
-    ...{ saveEvery: 1, resume: true } // a step takes minutes: killed at any time, it goes on after the last one
-  }).pipe(
+  Trainer.layer({ ...recipe, ...kept }).pipe(
     Layer.provide(PagedAdamW.layer({ beta2: 0.999, residentBytes: 64 * 2 ** 20, spillFolder: out })),
     Layer.provide(Lora.layer({ rank, alpha: 16, dropout: 0.1, targets: "all-linear" })),
     Layer.provide(rows),

@@ -77,6 +77,16 @@ test("train: the prepared file and the checkpoints are asked for together, befor
   assert.ok(!existsSync(prepared))
 })
 
+test("train: more memory than the machine has is refused before the prepared file is made", TIMEOUT, async () => {
+  if (backend !== "cpu") return // the reference has its memory from the runtime, which says so itself
+  const [prepared, to] = [join(folder, "prepared-no"), join(folder, "no-memory")]
+  const words = [...training.slice(0, -1), to, "--quantize", "nf4", "--prepared", prepared, "--rank", String(2 ** 24)]
+  const { code, stderr } = await start([...words, "--json"]).outcome
+  assert.equal(code, 1)
+  assert.equal(JSON.parse(stderr).error, "OutOfMemory")
+  assert.ok(!existsSync(prepared) && !existsSync(to))
+})
+
 test("quantize, synth, merge and export", TIMEOUT, async () => {
   const to = join(folder, "to")
   const quantize = await refused(50_000, to, "quantize", "--model", model, "--backend", backend, "--out", to)
@@ -119,9 +129,22 @@ test("a download: what the cache lacks of a model and of a data set", TIMEOUT, a
   }
   const ofModel = errorOf(await train("org/huge", rows))
   assert.equal(ofModel.error, "NotEnoughDisk")
-  assert.match(ofModel.message, /1\.00 PB .* \(what is to be fetched of org\/huge\).*or set HF_HOME to a folder on/)
-  const [commit = ""] = readdirSync(join(home, "hub/models--org--huge/snapshots"))
-  assert.deepEqual(readdirSync(join(home, "hub/models--org--huge/snapshots", commit)), ["config.json"])
+  assert.match(
+    ofModel.message,
+    /are to be written \(what is to be fetched of org\/huge, 1\.00 PB .*; the checkpoints in .*downloaded, /
+  )
+  const fetched = () => hub.requests.filter(({ method }) => method === "GET").map(({ path }) => path)
+  const noWeights = () =>
+    assert.ok(!fetched().some((path) => path.includes("safetensors") || path.startsWith("storage")))
+  noWeights()
+  const generate = start(["generate", "--model", "org/huge", "--prompt", "a", "--backend", backend, "--json"], { env })
+  const ofGenerate = errorOf(await generate.outcome)
+  assert.match(ofGenerate.message, /1\.00 PB .* are to be written \(what is to be fetched of org\/huge\).*set HF_HOME/)
+  // What is wrong with the run is said before its weights are fetched.
+  const bad = join(folder, "bad.jsonl")
+  writeFileSync(bad, '{"question":"a"}\n')
+  assert.equal(errorOf(await train("org/huge", bad)).error, "MissingColumns")
+  noWeights()
   assert.equal(errorOf(await train(model, "org/huge")).error, "NotEnoughDisk")
 
   // A plan fetches no weights.

@@ -1,16 +1,17 @@
-/** What a run writes: its checkpoints, and optimiser state that spills. */
-import type { TrainEvent } from "@graft/core"
+/** What a run writes (its checkpoints, and optimiser state that spills), and whether the machine has room for it. */
+import { totalmem } from "node:os"
+import { OutOfMemory, type TrainEvent } from "@graft/core"
 import { type Need, requireSpace } from "@graft/safetensors"
 import { checkpointNeed } from "@graft/trainer"
 import { Effect } from "effect"
 import { type SpillInput, spillOf } from "./optimizerLayer.ts"
 import type { Way } from "./Way.ts"
 
-export type PlannedDisk = Extract<TrainEvent, { readonly _tag: "Plan" }>["disk"]
+type Plan = Extract<TrainEvent, { readonly _tag: "Plan" }>
 
 /** `folder`: the run's. */
 export const diskNeeds = (
-  disk: PlannedDisk,
+  disk: Plan["disk"],
   input: SpillInput,
   { optimizer, optimizerMemory }: Pick<Way, "optimizer" | "optimizerMemory">,
   folder: string
@@ -29,3 +30,22 @@ const CURE =
 
 /** Fails with NotEnoughDisk. */
 export const requireDisk = (needs: ReadonlyArray<Need>) => requireSpace(needs, CURE)
+
+interface PlannedRun {
+  readonly input: SpillInput & { readonly backend: string }
+  readonly way: Pick<Way, "optimizer" | "optimizerMemory">
+  readonly folder: string
+}
+/** Asks memory and disk for what is planned and for `before`, what is written before the run. Fails with OutOfMemory, NotEnoughDisk. */
+export const requireFit = Effect.fnUntraced(function* (
+  { memory, disk }: Pick<Plan, "memory" | "disk">,
+  before: ReadonlyArray<Need | undefined>,
+  { input, way, folder }: PlannedRun
+) {
+  const [wantedBytes, availableBytes] = [memory.peakBytes, totalmem()]
+  // Other devices have memory of their own, and say so when they are opened.
+  if (input.backend === "cpu" && wantedBytes > availableBytes)
+    return yield* new OutOfMemory({ device: "cpu", wantedBytes, availableBytes })
+  const needs = before.filter((need) => need !== undefined)
+  yield* requireDisk([...needs, ...(yield* diskNeeds(disk, input, way, folder))])
+})

@@ -7,7 +7,7 @@ import { ConfigError, type OpenedModel, openShapes } from "@graft/llama-loader"
 import { fileError, fromThrowing } from "@graft/safetensors"
 import { Effect } from "effect"
 import { knownShapes } from "../synth/knownShapes.ts"
-import { openNamedShapes } from "./openNamed.ts"
+import { type Described, openNamedShapes } from "./openNamed.ts"
 
 export const openForPlan = (path: string) =>
   Effect.suspend(() => {
@@ -26,5 +26,5 @@ export const openForPlan = (path: string) =>
 const shapes = (path: string, raw: unknown) =>
   Effect.map(
     fromThrowing<OpenedModel, ConfigError>([ConfigError], () => openShapes(path, raw)),
-    (model) => ({ model, toFetch: undefined })
+    (model): Described => ({ model, toFetch: undefined })
   )

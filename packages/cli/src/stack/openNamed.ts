@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises"
 import { basename, dirname } from "node:path"
 import { bytesToFetch, fetchFile, type HubError, type HubRepo, isRepoId, openRepo } from "@graft/hub"
 import { type OpenedModel, openFolderShapes, openModel } from "@graft/llama-loader"
-import { fileError, parseShardIndex, requireSpace, SafetensorsError } from "@graft/safetensors"
+import { fileError, type Need, parseShardIndex, requireSpace, SafetensorsError } from "@graft/safetensors"
 import { Effect } from "effect"
 import { InvalidInput } from "../problems.ts"
 import { bytes } from "../show/quantities.ts"
@@ -34,22 +34,29 @@ export const openNamed = Effect.fnUntraced(function* (name: string, screen?: Scr
   return named(name, wanted, yield* openModel(path))
 })
 
+/** A model of which only the shapes may be there. */
+export interface Described {
+  readonly model: OpenedModel
+  /** Left out where all of it is there. */
+  readonly toFetch: Need | undefined
+}
 /**
  * The same for a plan, which needs no weights: where a repository's are not in the cache, its shapes, and what there would be to
  * fetch.
  */
-export const openNamedShapes = Effect.fnUntraced(function* (name: string) {
+export const openNamedShapes = Effect.fnUntraced(function* (name: string, screen?: Screen) {
+  const whole = Effect.map(openNamed(name, screen), (model): Described => ({ model, toFetch: undefined }))
   const wanted = existsSync(name) ? undefined : hubName(name)
-  if (wanted === undefined || wanted.file !== undefined) return { model: yield* openNamed(name), toFetch: undefined }
+  if (wanted === undefined || wanted.file !== undefined) return yield* whole
   const { repo, config, weights } = yield* describeRepo(wanted)
   const texts = textsOf(repo)
   const bytes = yield* bytesToFetch(repo, [...texts, ...weights])
   yield* fetcher(repo)(texts)
   const shapes = yield* openFolderShapes(dirname(config))
   // A quantised checkpoint is not of the shapes that its config says.
-  if (bytes === 0 || shapes.config.quantization !== undefined)
-    return { model: yield* openNamed(name), toFetch: undefined }
-  return { model: named(name, wanted, shapes), toFetch: { path: repo.settings.cache, bytes, what: fetched(repo) } }
+  if (bytes === 0 || shapes.config.quantization !== undefined) return yield* whole
+  const toFetch: Need = { path: repo.settings.cache, bytes, what: fetched(repo) }
+  return { model: named(name, wanted, shapes), toFetch } satisfies Described
 })
 
 /** The cache calls a folder by its commit. */

@@ -19,10 +19,10 @@ import { withAddedTokens } from "./addedTokens.ts"
 import { backendLayer } from "./backendLayer.ts"
 import { blankRows } from "./blankRows.ts"
 import { cutRows, cutStep } from "./cutRows.ts"
-import { diskNeeds, requireDisk } from "./diskNeeds.ts"
+import { requireFit } from "./diskNeeds.ts"
 import { fitToMemory, OPERATIONS_PER_BYTE, pagingCost } from "./fitToMemory.ts"
 import { openForPlan } from "./openForPlan.ts"
-import { openNamed } from "./openNamed.ts"
+import { type Described, openNamed, openNamedShapes } from "./openNamed.ts"
 import { optimizerLayer } from "./optimizerLayer.ts"
 import { rowOptions } from "./rowOptions.ts"
 import { samplingLayer } from "./samplingLayer.ts"
@@ -39,16 +39,24 @@ export const prepareRun = Effect.fnUntraced(function* (
   profile?: Profile,
   screen?: Screen
 ) {
-  const opened = yield* openNamed(input.model, screen)
+  const described = yield* openNamedShapes(input.model, screen)
+  const { toFetch } = described
+  if (toFetch !== undefined && store !== undefined) {
+    // By shapes alone: what is wrong with the run is said before gigabytes are fetched for it.
+    const early = Effect.gen(function* () {
+      const { planAs, way, toMake } = yield* planOver(described, { ...input, tokens: undefined })
+      yield* requireFit(yield* planAs(way), [toFetch, toMake], { input, way, folder: store })
+    })
+    yield* Effect.scoped(early)
+  }
+  const opened = toFetch === undefined ? described.model : yield* openNamed(input.model, screen)
   const model = yield* withAddedTokens(opened, input)
   const found = yield* findPrepared(opened, input, screen)
   const run = yield* stackOf(input, model, yield* withTokensOf(found), rowsOf(input, model), store, profile)
   // What is wrong with the rest of the run is known by now, before minutes of quantising.
   const { weightsMemory = input.weightsMemory } = run.way
-  if (found.toMake !== undefined && store !== undefined) {
-    const { disk } = yield* run.planAs(run.way)
-    yield* requireDisk([found.toMake, ...(yield* diskNeeds(disk, input, run.way, store))])
-  }
+  if (found.toMake !== undefined && store !== undefined)
+    yield* requireFit(yield* run.planAs(run.way), [found.toMake], { input, way: run.way, folder: store })
   const ready = found.isMade ? found : yield* usePrepared(opened, { ...input, weightsMemory }, screen)
   return { ...run, stack: yield* run.stackOver(yield* withTokensOf(ready)) }
 })
@@ -57,7 +65,9 @@ const withTokensOf = ({ model, input }: Ready<TrainInput>) =>
 
 /** What a plan is made of: as a run, but that the weights need not be there, and rows may be known by their length. */
 export const preparePlan = Effect.fnUntraced(function* (input: PlanInput) {
-  const { model: opened, toFetch } = yield* openForPlan(input.model)
+  return yield* planOver(yield* openForPlan(input.model), input)
+})
+const planOver = Effect.fnUntraced(function* ({ model: opened, toFetch }: Described, input: PlanInput) {
   const model = yield* withAddedTokens(opened, input)
   const found = yield* findPrepared(opened, input)
   const weights = yield* withTokensOf(found)
