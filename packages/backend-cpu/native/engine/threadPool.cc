@@ -1,10 +1,12 @@
-// A job is a counter that workers take indices from. It is opened by making the ticket odd and closed by making it even;
+// A job is a range of indices that workers take from. It is opened by making the ticket odd and closed by making it even;
 // a worker first counts itself in and then looks at the ticket again, so that worker 0, which closes first and then
 // waits for the count to be zero, never changes a job under somebody's feet. A worker that wakes late finds the job
 // closed and sleeps on: nobody waits for a worker that has not joined.
 #include "threadPool.h"
 
 #include "spin.h"
+
+#include <algorithm>
 
 namespace graft {
 
@@ -15,6 +17,12 @@ static constexpr auto idleSpin = 40us;
 /** The last index of another worker; longer than this and that worker has probably lost its core to somebody. */
 static constexpr auto finishSpin = 100us;
 
+/** Indices of one job: a part's two ends share 64 bits. */
+static constexpr int64_t mostAtOnce = int64_t{1} << 31;
+static constexpr uint64_t range(int64_t begin, int64_t end) { return static_cast<uint64_t>(end) << 32 | static_cast<uint64_t>(begin); }
+static constexpr int64_t beginOf(uint64_t range) { return static_cast<int64_t>(range & 0xffffffffu); }
+static constexpr int64_t endOf(uint64_t range) { return static_cast<int64_t>(range >> 32); }
+
 /** The worker that this thread is in the job it is running, else -1. */
 static thread_local int currentWorker = -1;
 
@@ -23,7 +31,7 @@ size_t ThreadPool::bytesFor(int threads) {
 }
 
 ThreadPool::ThreadPool(int threads, void (*setFault)(void*, const char*), void* owner)
-    : owner_(owner), setFault_(setFault), scratch_(bytesFor(threads)) {
+    : owner_(owner), setFault_(setFault), scratch_(bytesFor(threads)), parts_(static_cast<size_t>(threads)) {
   pool_.threads = threads;
   pool_.self = this;
   pool_.runParallel = runParallel;
@@ -62,10 +70,17 @@ void ThreadPool::run(int64_t count, Task task, void* context) {
     currentWorker = -1;
     return;
   }
+  for (first_ = 0; first_ < count; first_ += mostAtOnce) runJob(task, context, std::min(count - first_, mostAtOnce));
+  currentWorker = -1;
+}
+
+/** Indices [first_, first_ + count). */
+void ThreadPool::runJob(Task task, void* context, int64_t count) {
   task_ = task;
   context_ = context;
-  count_ = count;
-  next_.store(0, std::memory_order_relaxed);
+  const auto threads = static_cast<int64_t>(parts_.size());
+  for (int64_t worker = 0; worker < threads; ++worker)
+    parts_[static_cast<size_t>(worker)].left.store(range(count * worker / threads, count * (worker + 1) / threads), std::memory_order_relaxed);
   ticket_.fetch_add(1);  // opens; sequentially consistent, as is the sleeper's look at it
   if (sleeping_.load() > 0) {
     const std::lock_guard lock(mutex_);
@@ -74,15 +89,31 @@ void ThreadPool::run(int64_t count, Task task, void* context) {
   takeIndices(0);
   ticket_.fetch_add(1);  // closes
   waitUntilIdle();
-  currentWorker = -1;
 }
 
 void ThreadPool::takeIndices(int worker) {
-  for (;;) {
-    const int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
-    if (index >= count_) return;
-    task_(context_, index, worker);
+  for (int64_t index; takeOwn(worker, index) || takeOther(worker, index);) task_(context_, first_ + index, worker);
+}
+
+bool ThreadPool::takeOwn(int worker, int64_t& index) {
+  auto& left = parts_[static_cast<size_t>(worker)].left;
+  for (uint64_t now = left.load(std::memory_order_relaxed); beginOf(now) < endOf(now);) {
+    index = beginOf(now);
+    if (left.compare_exchange_weak(now, range(index + 1, endOf(now)), std::memory_order_relaxed)) return true;
   }
+  return false;
+}
+
+bool ThreadPool::takeOther(int worker, int64_t& index) {
+  const size_t threads = parts_.size();
+  for (size_t step = 1; step < threads; ++step) {
+    auto& left = parts_[(static_cast<size_t>(worker) + step) % threads].left;
+    for (uint64_t now = left.load(std::memory_order_relaxed); beginOf(now) < endOf(now);) {
+      index = endOf(now) - 1;
+      if (left.compare_exchange_weak(now, range(beginOf(now), index), std::memory_order_relaxed)) return true;
+    }
+  }
+  return false;
 }
 
 void ThreadPool::waitUntilIdle() {

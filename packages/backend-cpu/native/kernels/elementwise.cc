@@ -25,11 +25,7 @@ static void addScaled(const Call& call) {
       std::memmove(out.as<char>() + (outAt + from) * bytes, x.as<char>() + (xAt + from) * bytes, size_t(count * bytes));
       return;
     }
-    Buffer outBuffer, xBuffer;
-    const float* values = read(x, xAt + from, count, xBuffer);
-    float* to = target(out, outAt + from, count, outBuffer, accumulate);
-    mapInto(to, count, accumulate, [&](F32 value) { return scale * value; }, values);
-    write(out, outAt + from, count, to);
+    mapStretch({out, outAt + from}, count, accumulate, [&](F32 value) { return scale * value; }, Stretch{x, xAt + from});
   });
 }
 
@@ -37,11 +33,7 @@ static void add(const Call& call) {
   const Operand &out = call[0], &a = call[1], &b = call[2];
   const float scale = float(call.params[0]);
   eachBlock(call.pool, out.size(), [&](int64_t from, int64_t count) {
-    Buffer outBuffer, aBuffer, bBuffer;
-    float* to = target(out, from, count, outBuffer, false);
-    const float *left = read(a, from, count, aBuffer), *right = read(b, from, count, bBuffer);
-    map(to, count, [&](F32 l, F32 r) { return l + scale * r; }, left, right);
-    write(out, from, count, to);
+    mapStretch({out, from}, count, false, [&](F32 l, F32 r) { return l + scale * r; }, Stretch{a, from}, Stretch{b, from});
   });
 }
 
@@ -53,11 +45,7 @@ static void scaleRows(const Call& call) {
     const float factor = s.as<float>()[row];
     for (int64_t column = 0; column < columns; column += kBlock) {
       const int64_t from = row * columns + column, count = smaller(kBlock, columns - column);
-      Buffer outBuffer, xBuffer;
-      const float* values = read(x, from, count, xBuffer);
-      float* to = target(out, from, count, outBuffer, accumulate);
-      mapInto(to, count, accumulate, [&](F32 value) { return value * factor; }, values);
-      write(out, from, count, to);
+      mapStretch({out, from}, count, accumulate, [&](F32 value) { return value * factor; }, Stretch{x, from});
     }
   });
 }

@@ -1,5 +1,5 @@
 // Speed of the kernels beside GEMM: attention in GFLOP/s against the register-only FMA peak, the others in GB/s against a
-// copy, all measured in the same run: ops_bench [threads] [part of a name]. Best of several rounds, f32 and bf16.
+// copy, all measured in the same run: ops_bench [threads] [part of a name] [columns of a row]. Best of several rounds, f32 and bf16.
 #include "harness.h"
 
 #include <graft/simd.h>
@@ -124,6 +124,7 @@ static void benchAttention(int64_t heads, int64_t kvHeads, int64_t headDim, int6
 int main(int argc, char** argv) {
   threads = argc > 1 ? std::atoi(argv[1]) : 1;
   only = argc > 2 ? argv[2] : "";
+  const int64_t hidden = argc > 3 ? std::atoll(argv[3]) : 4096;
 #define GRAFT_REGISTER(name) graft::GRAFT_ISA::register_##name(registry);
   GRAFT_FAMILIES(GRAFT_REGISTER)
   peakRate = peak(), bandwidth = copyRate();
@@ -140,14 +141,14 @@ int main(int argc, char** argv) {
     benchAttention(32, 8, 128, 1, 1, 4096, dtype);
   }
   for (DType dtype : {DType::f32, DType::bf16}) {
-    const int64_t tokens = 2048, hidden = 4096, n = tokens * hidden;
+    const int64_t tokens = 2048, n = tokens * hidden;
     const double size = double(n) * double(graft::bytesOf(dtype));
     const char* type = dtype == DType::f32 ? "f32" : "bf16";
     const Tensor a = random32({tokens, hidden}, dtype), b = random32({tokens, hidden}, dtype), c = random32({tokens, hidden}, dtype), d = random32({tokens, hidden}, dtype), e = random32({tokens, hidden}, dtype);
     const Tensor w = random32({hidden}, DType::f32), norm = random32({hidden}, DType::f32), rows = random32({tokens}, DType::f32), one = random32({1}, DType::f32);
     Tensor keys(DType::i32, {tokens, 2}), ids(DType::i32, {tokens});
     for (int64_t t = 0; t < tokens; t++) keys.set(2 * t, 0), keys.set(2 * t + 1, double(t)), ids.set(t, double(t * 7919 % 32000));
-    const Tensor table = random32({tokens, 128}, DType::f32);
+    const Tensor table = random32({tokens, 64}, DType::f32);
     memoryBound("add", type, {a, b, c}, {{"scale", 1}}, 3 * size);
     memoryBound("addScaled", type, {a, b}, {{"width", double(hidden)}, {"rows", double(tokens)}, {"outRow", 0}, {"xRow", 0}, {"scale", 0.5}, {"accumulate", 1}}, 3 * size);
     memoryBound("scaleRows", type, {a, b, rows}, {{"accumulate", 0}}, 2 * size);
@@ -155,7 +156,7 @@ int main(int argc, char** argv) {
     memoryBound("rmsNorm", type, {a, b, w}, {{"epsilon", 1e-5}}, 2 * size);
     memoryBound("rmsNormBackwardX", type, {a, b, c, w}, {{"epsilon", 1e-5}, {"accumulate", 0}}, 3 * size);
     memoryBound("rmsNormBackwardW", type, {w, b, c}, {{"epsilon", 1e-5}, {"accumulate", 0}}, 2 * size, size_t(tokens / 64 * hidden));
-    memoryBound("rope", type, {a, a, table}, {{"heads", 32}, {"headDim", 128}, {"inverse", 0}, {"accumulate", 0}}, 2 * size);
+    memoryBound("rope", type, {a, a, table}, {{"heads", double(hidden / 64)}, {"headDim", 64}, {"inverse", 0}, {"accumulate", 0}}, 2 * size);
     memoryBound("swiglu", type, {a, b, c}, {}, 3 * size);
     memoryBound("swigluBackward", type, {a, b, c, d, e}, {}, 5 * size);
     memoryBound("geglu", type, {a, b, c}, {}, 3 * size);
@@ -173,7 +174,7 @@ int main(int argc, char** argv) {
     const Tensor control = filled(DType::f32, {4}, {1, 1, 3, 1}), partials = random32({4}, DType::f32);
     memoryBound("sumSquares", type, {partials, b}, {{"slot", 0}}, size);
     memoryBound("adamW", type, {a, b, c, d, control}, {{"learningRate", 1e-3}, {"beta1", 0.9}, {"beta2", 0.999}, {"epsilon", 1e-8}, {"weightDecay", 0.01}}, 7 * size);
-    memoryBound("ropeTable", "bytes written", {table, keys, random32({64}, DType::f32)}, {{"scale", 1}}, double(table.bytes()));
+    memoryBound("ropeTable", "bytes written", {table, keys, random32({32}, DType::f32)}, {{"scale", 1}}, double(table.bytes()));
     memoryBound("doraNorm", "4096 rows, rank 16", {norm, w, random32({4096, 16}, DType::f32), random32({16, 4096}, DType::f32), random32({16, 16}, DType::f32)}, {{"scale", 1}}, 4096.0 * 34 * 4);
   }
 }

@@ -18,6 +18,7 @@ constexpr int64_t kGrain = 16384;
  * caches and store queues take for one address. */
 struct Buffer {
   alignas(64) float data[kBlock + 16];
+  GRAFT_INLINE Buffer() {}  // not zeroed
 };
 
 template <class T>
@@ -47,6 +48,9 @@ template <class T>
   return buffer.data;
 }
 
+/** The same where the buffer lives as long as the expression. */
+GRAFT_INLINE const float* read(const Operand& x, int64_t from, int64_t n, Buffer&& buffer) { return read(x, from, n, buffer); }
+
 /** Asks for x[from … from + n) to be brought to the second-level cache. */
 GRAFT_INLINE void fetchRow(const Operand& x, int64_t from, int64_t n) {
   const char* begin = x.as<const char>() + from * bytesOf(x.dtype);
@@ -67,17 +71,25 @@ GRAFT_INLINE void fetchRow(const Operand& x, int64_t from, int64_t n) {
   else if (values != out.as<float>() + from) narrowAll(out.as<float>() + from, values, n);
 }
 
-/** y[i] = f(x[i] …) for i < n. y may be one of the x. */
-template <class Function, class... In>
-GRAFT_INLINE void map(float* y, int64_t n, Function f, const In*... x) {
+/** y[i] = f(x[i] …) for i < n, in f32. y may be one of the x. */
+template <class Out, class Function, class... In>
+GRAFT_INLINE void map(Out* y, int64_t n, Function f, const In*... x) {
+  constexpr int together = 4;
   int64_t i = 0;
+  for (; i + together * kLanes <= n; i += together * kLanes) {
+    F32 values[together];
+#pragma GCC unroll 4
+    for (int v = 0; v < together; v++) values[v] = f(load(x + i + v * kLanes)...);
+#pragma GCC unroll 4
+    for (int v = 0; v < together; v++) store(y + i + v * kLanes, values[v]);
+  }
   for (; i + kLanes <= n; i += kLanes) store(y + i, f(load(x + i)...));
   if (i < n) storePart(y + i, f(loadPart(x + i, n - i)...), n - i);
 }
 
 /** y[i] (+)= f(x[i] …) */
-template <class Function, class... In>
-GRAFT_INLINE void mapInto(float* y, int64_t n, bool accumulate, Function f, const In*... x) {
+template <class Out, class Function, class... In>
+GRAFT_INLINE void mapInto(Out* y, int64_t n, bool accumulate, Function f, const In*... x) {
   if (accumulate) map(y, n, [&](F32 present, auto... values) { return present + f(values...); }, y, x...);
   else map(y, n, f, x...);
 }
@@ -96,6 +108,27 @@ GRAFT_INLINE float mapSum(int64_t n, Function f, const In*... x) {
   for (; i + kLanes <= n; i += kLanes) a += f(load(x + i)...);
   if (i < n) b += f(loadPart(x + i, n - i)...);
   return sum((a + b) + (c + d));
+}
+
+/** An operand from one of its elements on. */
+struct Stretch {
+  const Operand& of;
+  int64_t at;
+};
+/** Whether all are bf16: then a vector is widened and rounded on its way from memory to memory. */
+template <class... Stretches>
+GRAFT_INLINE bool allBF16(const Stretches&... stretches) {
+  return ((stretches.of.dtype == DType::bf16) && ...);
+}
+
+/** y[i] (+)= f(x[i] …) for i < n ≤ kBlock, y and x of any dtypes. y may be one of the x. */
+template <class Function, class... In>
+GRAFT_INLINE void mapStretch(const Stretch& y, int64_t n, bool accumulate, const Function& f, const In&... x) {
+  if (allBF16(y, x...)) return mapInto(y.of.as<BF16>() + y.at, n, accumulate, f, (x.of.template as<const BF16>() + x.at)...);
+  Buffer buffer;
+  float* to = target(y.of, y.at, n, buffer, accumulate);
+  mapInto(to, n, accumulate, f, read(x.of, x.at, n, Buffer())...);
+  write(y.of, y.at, n, to);
 }
 
 /** visit(from, count) over [0, n) in blocks, in parallel. */

@@ -76,10 +76,13 @@ GRAFT_INLINE F32 log(F32 x) {
   return select(x < splat(0.0f), splat(__builtin_nanf("")), select(x != x, x, y));
 }
 
-/** 1 / (1 + e^−x); 0 below −87. */
+/** 1 / (1 + e^−x); e^−87 below −87. */
 GRAFT_INLINE F32 sigmoid(F32 x) {
-  const F32 small = softmaxExp(select(x > splat(0), -x, x));  // e^−|x|, so that nothing overflows
-  return select(x > splat(0), splat(1), small) / (1.0f + small);
+  // Within these neither e^−x nor the quotient leaves the normal numbers. NaN passes both, as the second operand.
+  const F32 power = maximum(splat(-87.0f), minimum(splat(87.0f), -x));
+  I32 n;
+  const F32 p = expOfRemainder(power, n);
+  return reciprocal(fma(p, bitsAs<F32>((bitsAs<U32>(n) << 23) + 0x3f800000u), splat(1)));
 }
 
 }  // namespace GRAFT_ISA

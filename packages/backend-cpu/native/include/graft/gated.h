@@ -17,11 +17,8 @@ template <class Activation>
 static void gated(const Call& call) {
   const Operand &y = call[0], &gate = call[1], &up = call[2];
   eachBlock(call.pool, y.size(), [&](int64_t from, int64_t count) {
-    Buffer yBuffer, gateBuffer, upBuffer;
-    float* to = target(y, from, count, yBuffer, false);
-    const float *g = read(gate, from, count, gateBuffer), *u = read(up, from, count, upBuffer);
-    map(to, count, [](F32 x, F32 v) { return x * Activation::share(x) * v; }, g, u);
-    write(y, from, count, to);
+    const auto unit = [](F32 x, F32 v) { return x * Activation::share(x) * v; };
+    mapStretch({y, from}, count, false, unit, Stretch{gate, from}, Stretch{up, from});
   });
 }
 
@@ -33,27 +30,35 @@ GRAFT_INLINE void gatedGradients(F32 d, F32 gate, F32 up, F32& dGate, F32& dUp) 
   dGate = d * up * s * (1.0f + Activation::bend(gate, gate * (1.0f - s)));
 }
 
+/** A block of them, from and to memory of any type. */
+template <class Activation, class T>
+GRAFT_INLINE void gatedBlock(T* dGate, T* dUp, const T* dy, const T* gate, const T* up, int64_t count) {
+  F32 forGate, forUp;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    gatedGradients<Activation>(load(dy + i), load(gate + i), load(up + i), forGate, forUp);
+    store(dGate + i, forGate);
+    store(dUp + i, forUp);
+  }
+  if (const int64_t rest = count - i; rest > 0) {
+    gatedGradients<Activation>(loadPart(dy + i, rest), loadPart(gate + i, rest), loadPart(up + i, rest), forGate, forUp);
+    storePart(dGate + i, forGate, rest);
+    storePart(dUp + i, forUp, rest);
+  }
+}
+
 template <class Activation>
 static void gatedBackward(const Call& call) {
   const Operand &dGate = call[0], &dUp = call[1], &dy = call[2], &gate = call[3], &up = call[4];
   eachBlock(call.pool, dy.size(), [&](int64_t from, int64_t count) {
+    const auto of = [&](const Operand& x) { return x.as<BF16>() + from; };
+    if (allBF16(Stretch{dGate, 0}, Stretch{dUp, 0}, Stretch{dy, 0}, Stretch{gate, 0}, Stretch{up, 0}))
+      return gatedBlock<Activation, BF16>(of(dGate), of(dUp), of(dy), of(gate), of(up), count);
     Buffer dGateBuffer, dUpBuffer, dyBuffer, gateBuffer, upBuffer;
     float* toGate = target(dGate, from, count, dGateBuffer, false);
     float* toUp = target(dUp, from, count, dUpBuffer, false);
     const float *d = read(dy, from, count, dyBuffer), *g = read(gate, from, count, gateBuffer);
-    const float* u = read(up, from, count, upBuffer);
-    F32 forGate, forUp;
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      gatedGradients<Activation>(load(d + i), load(g + i), load(u + i), forGate, forUp);
-      store(toGate + i, forGate);
-      store(toUp + i, forUp);
-    }
-    if (const int64_t rest = count - i; rest > 0) {
-      gatedGradients<Activation>(loadPart(d + i, rest), loadPart(g + i, rest), loadPart(u + i, rest), forGate, forUp);
-      storePart(toGate + i, forGate, rest);
-      storePart(toUp + i, forUp, rest);
-    }
+    gatedBlock<Activation>(toGate, toUp, d, g, read(up, from, count, upBuffer), count);
     write(dGate, from, count, toGate);
     write(dUp, from, count, toUp);
   });

@@ -128,6 +128,7 @@ GRAFT_INLINE F32 select(bool mask, F32 a, F32 b) { return mask ? a : b; }
 GRAFT_INLINE I32 select(bool mask, I32 a, I32 b) { return mask ? a : b; }
 GRAFT_INLINE bool any(bool mask) { return mask; }
 GRAFT_INLINE F32 squareRoot(F32 x) { return __builtin_sqrtf(x); }
+GRAFT_INLINE F32 reciprocal(F32 x) { return 1.0f / x; }
 GRAFT_INLINE I32 toInt(F32 x) { return static_cast<int32_t>(x); }
 GRAFT_INLINE F32 toFloat(I32 x) { return static_cast<float>(x); }
 GRAFT_INLINE float sum(F32 x) { return x; }
@@ -180,9 +181,19 @@ GRAFT_INLINE U16 narrowInt(U32 x) {
 
 GRAFT_INLINE F32 load(const BF16* p) { return bitsAs<F32>(widenInt(*reinterpret_cast<const U16InMemory*>(p)) << 16); }
 GRAFT_INLINE void store(BF16* p, F32 x) {
+#if defined(__AVX512BW__) && GRAFT_LANES == 16
+  const __m512i bits = bitsAs<__m512i>(x);
+  __m512i rounded = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+  rounded = _mm512_mask_add_epi32(rounded, _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000)), rounded, _mm512_set1_epi32(1));
+  rounded = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
+  // The upper halves by one shuffle, where a shift and a narrowing move are three.
+  const __m512i upper = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper, rounded)));
+#else
   const U32 bits = bitsAs<U32>(x);
   const U32 rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, quiet = bits >> 16 | 0x40u;
   *reinterpret_cast<U16InMemory*>(p) = narrowInt(x != x ? quiet : rounded);
+#endif
 }
 
 GRAFT_INLINE F32 load(const F16* p) {
@@ -287,6 +298,15 @@ GRAFT_INLINE F32 squareRoot(F32 x) {
   return x;
 #endif
 }
+/** 1 / x for normal x of which the reciprocal is normal too, within a unit in the last place; NaN for NaN. */
+GRAFT_INLINE F32 reciprocal(F32 x) {
+#if defined(__AVX512F__) && GRAFT_LANES == 16
+  const F32 near = _mm512_rcp14_ps(x);  // to 14 bits, which one step of Newton's doubles
+  return fma(near, fma(-x, near, splat(1)), near);
+#else
+  return 1.0f / x;
+#endif
+}
 /** Towards zero. */
 GRAFT_INLINE I32 toInt(F32 x) { return __builtin_convertvector(x, I32); }
 GRAFT_INLINE F32 toFloat(I32 x) { return __builtin_convertvector(x, F32); }
@@ -294,11 +314,18 @@ GRAFT_INLINE F32 toFloat(I32 x) { return __builtin_convertvector(x, F32); }
 GRAFT_INLINE float laneOf(F32 x, int lane) { return x[lane]; }
 /** Sum of the lanes, halves onto halves: ((x0+x4)+(x2+x6)) + ((x1+x5)+(x3+x7)) for eight. */
 GRAFT_INLINE float sum(F32 x) {
+#if defined(__AVX512F__) && GRAFT_LANES == 16
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
   float lanes[kLanes];
   store(lanes, x);
   for (int half = kLanes / 2; half > 0; half /= 2)
     for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
   return lanes[0];
+#endif
 }
 GRAFT_INLINE float largest(F32 x) {
   float lanes[kLanes];
