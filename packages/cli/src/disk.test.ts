@@ -37,6 +37,8 @@ const refused = async (free: number, out: string, ...words: ReadonlyArray<string
   assert.ok(error.neededBytes > free && error.message.startsWith(`${error.path}: `))
   return error
 }
+/** What a run writes besides, at most. */
+const BESIDE = 2 ** 20
 const out = join(folder, "out")
 const training = ["train", "--model", model, "--data", rows, "--backend", backend, "--steps", "3", "--out", out]
 
@@ -48,7 +50,7 @@ test("train: adapter and optimiser state times the checkpoints that lie there at
   )
   const often = await refused(1000, out, ...training, "--save-every", "1")
   const state = (often.neededBytes - once.neededBytes) / 2
-  const adapter = once.neededBytes - state
+  const adapter = once.neededBytes - state - BESIDE
   // In f32 the adapter, its copy in the state and two moments.
   assert.ok(Math.abs(state / adapter - 3) < 0.01, `${state} ${adapter}`)
   const spilling = await refused(
@@ -63,16 +65,16 @@ test("train: what is written is what was asked for, and a run that goes on count
   await graftOk(...training, "--save-every", "1")
   const sizeOf = (at: string): number => readdirSync(at).reduce((sum, name) => sum + statSync(join(at, name)).size, 0)
   const states = ["state", "state.previous"].map((name) => sizeOf(join(out, name)))
-  const taken = 1.5 * (states[0]! + states[1]!) + statSync(join(out, "adapter_model.safetensors")).size
-  assert.ok(Math.abs(taken / neededBytes - 1) < 0.1, `${taken} of ${neededBytes}`)
+  const taken = BESIDE + 1.5 * (states[0]! + states[1]!) + statSync(join(out, "adapter_model.safetensors")).size
+  assert.ok(Math.abs(taken / neededBytes - 1) < 0.05, `${taken} of ${neededBytes}`)
   const again = await failureOf(1000, ...training, "--save-every", "1", "--resume")
-  assert.ok(again instanceof NotEnoughDisk && Math.abs(again.neededBytes / (neededBytes - 2 * states[0]!) - 1) < 0.1)
+  assert.ok(again instanceof NotEnoughDisk && Math.abs(again.neededBytes / (neededBytes - 2 * states[0]!) - 1) < 0.05)
 })
 
 test("train: the prepared file and the checkpoints are asked for together, before it is made", TIMEOUT, async () => {
   const [prepared, to] = [join(folder, "prepared"), join(folder, "prepared-out")]
   const words = [...training.slice(0, -1), to, "--quantize", "nf4", "--prepared", prepared]
-  const error = await refused(90_000, to, ...words)
+  const error = await refused(1_150_000, to, ...words)
   assert.match(error.message, /are to be written \(the prepared file, .*; the checkpoints in .*prepared-out, /)
   assert.ok(!existsSync(prepared))
 })

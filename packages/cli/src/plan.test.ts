@@ -73,7 +73,7 @@ test("the disk that a run takes is planned, in a second or so", TIMEOUT, async (
   const linears = 32 * (4 * 4096 ** 2 + 3 * 4096 * 11008)
   const trained = Number(plan?.trainableParameters)
   const wanted = [(linears * 4.127) / 8 + 2 * (2 * 32000 + 65) * 4096, (1 + 2 * 3) * 4 * trained, 8 * trained]
-  for (const [i, { bytes }] of needs.entries()) assert.ok(Math.abs(bytes / wanted[i]! - 1) < 0.001, `${i}: ${bytes}`)
+  for (const [i, { bytes }] of needs.entries()) assert.ok(Math.abs(bytes / wanted[i]! - 1) < 0.002, `${i}: ${bytes}`)
   assert.equal(disk?.bytes, needs[0]!.bytes + needs[1]!.bytes + needs[2]!.bytes)
   const said = (await start(["plan", ...paged], { env }).outcome).stdout
   assert.match(

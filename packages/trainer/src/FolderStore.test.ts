@@ -5,6 +5,7 @@ import { join } from "node:path"
 import test from "node:test"
 import { NodeServices } from "@effect/platform-node"
 import { type CheckpointError, CheckpointStore, type StatePiece } from "@graft/core"
+import { FreeSpace } from "@graft/safetensors"
 import { Cause, Effect, Exit, FileSystem, Layer, type Path, PlatformError } from "effect"
 import { FolderStore } from "./FolderStore.ts"
 
@@ -376,4 +377,26 @@ test("a piece that cannot be read is an error that names it", () =>
     const message = await problem(run(folder, (store) => store.save({ ...checkpointAt(1), pieces: [broken] })))
     assert.match(message, /moments: .*spill: I\/O/)
     assert.equal(await restored(folder), 0)
+  }))
+
+test("room is asked for before the first save: as many states as lie there at one time, less what does", () =>
+  inFolder(async (folder) => {
+    const asked = (free: number, saves: number) =>
+      problem(
+        Effect.runPromiseExit(
+          Effect.flatMap(CheckpointStore, (store) => store.requireRoom?.(10e9, 1e9, saves) ?? Effect.void).pipe(
+            Effect.provide(FolderStore.layer(folder).pipe(Layer.provide(NodeServices.layer))),
+            Effect.provideService(FreeSpace, () => free)
+          )
+        )
+      )
+    assert.match(
+      await asked(11e9, 1),
+      /adapter: 11\.00 GB .* are to be written \(the checkpoints\), and the disk has 11\.00/
+    )
+    assert.match(await asked(11e9, 2), /: 21\.00 GB /)
+    assert.match(await asked(11e9, 100), /: 31\.00 GB /)
+    await goOn(folder, 1)
+    assert.match(await asked(11e9, 100), /adapter: 31\.00 GB \(31,001,0[34]\d,\d+ bytes\)/, "less some kilobytes")
+    await assert.rejects(asked(40e9, 3), /it succeeded/)
   }))

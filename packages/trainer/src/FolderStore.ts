@@ -3,7 +3,7 @@
  * is whole; the one before it stays beside it, for a disk that lies. State goes piece by piece and is never all in memory.
  */
 import { CheckpointError, CheckpointStore, makePart, type SavedFile, type StatePiece } from "@graft/core"
-import { FreeSpace, requireSpace } from "@graft/safetensors"
+import { FreeSpace, fileError, requireSpace } from "@graft/safetensors"
 import { Effect, FileSystem, Layer, Path } from "effect"
 import { NEXT, PREVIOUS, STATE } from "./checkpointFolders.ts"
 import { decodeManifest, encodeManifest, type Manifest, mismatch, sha256 } from "./checkpointManifest.ts"
@@ -23,6 +23,10 @@ const asError = (cause: unknown): Error => (cause instanceof Error ? cause : new
 /** One for all pieces, since they go one after the other: what is left to the garbage collector lies there for long. */
 const bufferFor = (pieces: ReadonlyArray<StatePiece>): Uint8Array =>
   new Uint8Array(pieces.reduce((most, { bytes }) => Math.max(most, bytes), 0))
+
+/** What the system says of a file that it does not write, where Effect says no more than "Unknown". */
+const ofSystem = (file: string) => (e: Error) =>
+  e.cause instanceof Error && "code" in e.cause ? fileError(file, "write", e.cause) : e
 
 const makeStore = Effect.fnUntraced(function* (folder: string) {
   const fs = yield* FileSystem.FileSystem
@@ -50,7 +54,7 @@ const makeStore = Effect.fnUntraced(function* (folder: string) {
         }
         yield* handle.sync
       })
-    )
+    ).pipe(Effect.mapError(ofSystem(file)))
   /** How long a file is; as much of it as `into` has room for lies there. */
   const readInto = (file: string, into: Uint8Array) =>
     Effect.scoped(

@@ -13,6 +13,9 @@ export interface CheckpointSizes {
   readonly saves: number
 }
 
+/** Names, manifests, and what else a run writes: its metrics, its report. */
+const BESIDE = 2 ** 20
+
 /** At most as many states lie in the folder at one time as it has names for. */
 export const checkpointNeed = (
   folder: string,
@@ -22,7 +25,7 @@ export const checkpointNeed = (
     const sizes = await Promise.all(CHECKPOINTS.map((name) => bytesUnder(join(folder, name))))
     const there = sizes.reduce((sum, bytes) => sum + bytes, 0)
     const states = Math.min(CHECKPOINTS.length, saves) * stateBytes
-    return { path: folder, bytes: fileBytes + Math.max(stateBytes, states - there), what: "the checkpoints" }
+    return { path: folder, bytes: BESIDE + fileBytes + Math.max(stateBytes, states - there), what: "the checkpoints" }
   })
 
 const bytesUnder = async (folder: string): Promise<number> => {
