@@ -154,7 +154,7 @@ export class TokenStore {
   }
 }
 
-const chunkWords = 1024 * 1024
+const chunkWords = 256 * 1024
 const chunkBytes = 4 * chunkWords
 const bytesOf = (words: Int32Array): Uint8Array => new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
 

@@ -4,7 +4,7 @@
  */
 import type { ParameterArena, Queue, SavedParameter, Tensor } from "@graft/core"
 
-const BUFFER_BYTES = 2 ** 22
+const BUFFER_BYTES = 2 ** 20
 
 export const savedParameters = (queue: Queue, { entries }: ParameterArena): ReadonlyArray<SavedParameter> => {
   let buffer: Uint8Array | undefined

@@ -39,7 +39,7 @@ const factsOf = (run: RunRecord, about: RunAbout): ReportData["facts"] => {
   if (plan !== undefined) facts.push(["trained parameters", count(plan.trainableParameters)], ["compute", plan.compute])
   if (done !== undefined)
     facts.push(["memory planned", bytes(done.plannedBytes)], ["memory taken", bytes(done.peakBytes)])
-  if (about.processPeakBytes !== undefined) facts.push(["whole process", bytes(about.processPeakBytes)])
+  if (about.processPeakBytes !== undefined) facts.push(["resident at most", bytes(about.processPeakBytes)])
   facts.push(["time", duration(about.seconds)])
   return facts
 }

@@ -151,7 +151,9 @@ export const trainReporter = (screen: Screen, run: { readonly steps: number; rea
         const process = peakMemory()
         const whole = process === undefined ? "" : `, the whole process ${bytes(process)}`
         screen.say(`memory    planned ${bytes(event.plannedBytes)}, taken ${bytes(event.peakBytes)}${whole}`)
-        if (process !== undefined) screen.event({ event: "Memory", processPeakBytes: process })
+        if (process === undefined) break
+        const { plannedBytes, peakBytes: takenBytes } = event
+        screen.event({ event: "Memory", plannedBytes, takenBytes, processPeakBytes: process })
       }
     }
   }

@@ -14,6 +14,7 @@ import { bytes, duration } from "../show/quantities.ts"
 import { makeScreen, type Screen } from "../show/Screen.ts"
 import { trainReporter } from "../show/trainEvents.ts"
 import { diskNeeds, requireDisk } from "../stack/diskNeeds.ts"
+import { giveBack } from "../stack/giveBack.ts"
 import { keepTemplate } from "../stack/keptTemplate.ts"
 import { loadBytes } from "../stack/loadBytes.ts"
 import { learningRateOf, prepareRun } from "../stack/prepareRun.ts"
@@ -78,6 +79,7 @@ const run = Effect.fnUntraced(function* (
   yield* Stream.runForEach(trainer.run, (event) =>
     Effect.gen(function* () {
       if (event._tag === "Load") loaded = event.loadedBytes
+      if (event._tag === "Plan" || (event._tag === "Load" && loaded >= wholeLoad)) giveBack()
       if (event._tag === "Checkpoint") saved = true
       if (event._tag === "Done") ({ interrupted, steps: committed } = event)
       yield* folder.take(event)
