@@ -114,6 +114,7 @@ struct Panel {
   int64_t shared, fewest;         // all rows see the keys [shared, fewest) of the tiles …
   int64_t most;                   // … and none sees a key from here on
   alignas(64) float reference[kPanel], total[kPanel];  // in powers of two
+  alignas(64) float used[kPanel];  // the total of the weights as they were rounded, by which the result is divided
 };
 
 /** How far above a lane's reference a score may lie, in powers of two. */
@@ -121,11 +122,12 @@ constexpr float kHeadroom = 11.5f;
 
 /**
  * x [keys, kPanel] become 2^(factor · x − reference), references and totals are updated, and the panel's result is shrunk
- * to a new reference where it exists (from the second tile on). Totals are sums of the weights before any rounding.
+ * to a new reference where it exists (from the second tile on). Of Pairs the weights are rounded; their total is taken
+ * before, for lse, and after, so that a row's weights add up to 1 and the error of a large one is mostly divided out.
  */
 template <class Kind>
 static void soften(Panel<Kind>& panel, float* x, float factor, int64_t keys, int64_t n, bool exists) {
-  F32 even[2], odd[2], reference[2], added[2], shrink[2];
+  F32 even[2], odd[2], reference[2], added[2], used[2], shrink[2];
   bool moved = false;
   for (int c = 0; c < 2; c++) even[c] = odd[c] = load(x + (keys - 1) * kPanel + c * kLanes);
   for (int64_t j = 0; j + 2 <= keys; j += 2)
@@ -138,7 +140,7 @@ static void soften(Panel<Kind>& panel, float* x, float factor, int64_t keys, int
     const auto grown = top > before + kHeadroom;
     reference[c] = select(grown, top, before);
     shrink[c] = softmaxExp2(before - reference[c]);
-    added[c] = splat(0);
+    added[c] = used[c] = splat(0);
     moved = moved || any(grown);
     store(panel.reference + c * kLanes, reference[c]);
   }
@@ -149,18 +151,28 @@ static void soften(Panel<Kind>& panel, float* x, float factor, int64_t keys, int
     }
   };
   F32 upper[2], lower[2];
+  const auto put = [&](int64_t j) {
+    putRows<Kind>(x, j, upper, lower);
+    if constexpr (Kind::perElement == 2)
+      for (int c = 0; c < 2; c++)
+        used[c] = Pairs::step(Pairs::load(right<Pairs>(x) + j / 2 * kPanel + c * kLanes), panels::broadcast(0x3f803f80u), used[c]);
+  };
   int64_t j = 0;
   for (; j + 2 <= keys; j += 2) {
     weigh(j, upper);
     weigh(j + 1, lower);
-    putRows<Kind>(x, j, upper, lower);
+    put(j);
   }
   if (j < keys) {
     weigh(j, upper);
     lower[0] = lower[1] = splat(0);
-    putRows<Kind>(x, j, upper, lower);
+    put(j);
   }
-  for (int c = 0; c < 2; c++) store(panel.total + c * kLanes, load(panel.total + c * kLanes) * shrink[c] + added[c]);
+  for (int c = 0; c < 2; c++) {
+    float *total = panel.total + c * kLanes, *part = panel.used + c * kLanes;
+    store(total, load(total) * shrink[c] + added[c]);
+    store(part, load(part) * shrink[c] + (Kind::perElement == 2 ? used[c] : added[c]));
+  }
   for (int64_t i = 0; moved && exists && i < n; i++)
     for (int c = 0; c < 2; c++) {
       float* at = panel.result + i * kPanel + c * kLanes;
@@ -191,7 +203,7 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     withElements<Kind>(call.q, [&](const auto* q) {
       packPanel<Kind>(own.query, n, own.lanes, [&](int64_t lane) { return q + call.queryAt(rows, own.begin + lane); });
     });
-    for (int lane = 0; lane < kPanel; lane++) own.reference[lane] = kNoScore, own.total[lane] = 0;
+    for (int lane = 0; lane < kPanel; lane++) own.reference[lane] = kNoScore, own.total[lane] = own.used[lane] = 0;
   }
 
   const int64_t most = panel[panels - 1].most;
@@ -220,7 +232,7 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
         mask(scores, seen, hidden, visible);
       }
       soften(own, scores, factor, seen, n, first > own.start);
-      multiply<Kind, true>(own.result, value, n, reinterpret_cast<const Element*>(scores), n, elementsOf<Kind>(seen), first > own.start);
+      multiply<Kind, true>(own.result, value, n, right<Kind>(scores), n, elementsOf<Kind>(seen), first > own.start);
     }
   }
 
@@ -229,7 +241,7 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     alignas(64) float share[kPanel];
     for (int64_t lane = 0; lane < own.lanes; lane++) {
       const bool sees = rows.visible(own.begin + lane) > 0;
-      share[lane] = 1 / own.total[lane];
+      share[lane] = 1 / own.used[lane];
       const double sum = double(own.reference[lane]) + __builtin_log2(double(own.total[lane]));
       call.lseAt(rows, own.begin + lane) = sees ? float(sum * 0.6931471805599453) : 0;
       if (sees) continue;

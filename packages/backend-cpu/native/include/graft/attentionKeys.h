@@ -76,10 +76,6 @@ GRAFT_INLINE void differentiateRows(float* scores, float* products, typename Kin
       for (int half = 0; half < 2; half++) panels::storeWords(left + (j + half) * kLanes, narrowTwo(ds[half][0], ds[half][1]));
   }
 }
-template <class Kind>
-GRAFT_INLINE const typename Kind::Element* right(const float* panel) {
-  return reinterpret_cast<const typename Kind::Element*>(panel);
-}
 
 /** Up to kTogether keys as panels, and the tiles of rows that pass by them. */
 template <class Kind>

@@ -208,6 +208,12 @@ GRAFT_INLINE void putRows(float* panel, int64_t j, const F32 (&upper)[2], const 
   }
 }
 
+/** The rows that putRows put there. */
+template <class Kind>
+GRAFT_INLINE const typename Kind::Element* right(const float* panel) {
+  return reinterpret_cast<const typename Kind::Element*>(panel);
+}
+
 /** row(lane)[i] = panel[i, lane] · factors[lane] for i < n and lane < lanes */
 template <class Row>
 GRAFT_INLINE void unpackPanel(const float* panel, int64_t n, int64_t lanes, const float* factors, const Row& row) {
