@@ -81,7 +81,10 @@ const merged = (base: GgufFile, { metadata, tensors }: GgufAdapter): GgufFile =>
       name
     )
     const w = widen(tensor.read(), "bf16")
-    const [av, bv] = [widen(a.bytes, "f32"), widen(b.bytes, "f32")]
+    const [av, bv] = [a, b].map(({ bytes }) => widen(bytes instanceof Uint8Array ? bytes : bytes.read(), "f32")) as [
+      Float32Array,
+      Float32Array
+    ] // of two
     for (let o = 0; o < out; o++)
       for (let i = 0; i < inner; i++) {
         let sum = 0

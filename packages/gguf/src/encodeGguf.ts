@@ -14,7 +14,12 @@ export interface EncodedTensor {
   readonly shape: ReadonlyArray<number>
   /** ggml's number of the type. */
   readonly type: number
-  readonly bytes: Uint8Array
+  readonly bytes: Uint8Array | LaterBytes
+}
+/** Bytes that are made when their turn comes, so that no two tensors are in memory. */
+export interface LaterBytes {
+  readonly length: number
+  readonly read: () => Uint8Array
 }
 
 const utf8 = new TextEncoder()
@@ -126,7 +131,7 @@ export function* ggufChunks(
   yield head.joined()
   for (const { bytes } of tensors) {
     yield new Uint8Array(padded(length) - length)
-    yield bytes
+    yield bytes instanceof Uint8Array ? bytes : bytes.read()
     length = padded(length) + bytes.length
   }
 }

@@ -1,6 +1,6 @@
 export type { BlockFormat, DequantizeBlock } from "./blockFormat.ts"
 export { blockFormats, dequantizable, dequantize } from "./dequantize.ts"
-export { type EncodedTensor, type EncodedValue, encodeGguf, ggufChunks } from "./encodeGguf.ts"
+export { type EncodedTensor, type EncodedValue, encodeGguf, ggufChunks, type LaterBytes } from "./encodeGguf.ts"
 export { GgufError } from "./GgufError.ts"
 export { type GgmlType, ggmlTypes } from "./ggmlTypes.ts"
 export { joinParts, openGguf } from "./openGguf.ts"

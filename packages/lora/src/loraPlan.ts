@@ -38,8 +38,15 @@ const PREFIX = "base_model.model."
 export const keyOf = (parameter: string): string =>
   `${PREFIX}${parameter}${/magnitude_vector$|\.weight$/.test(parameter) ? "" : ".weight"}`
 
-/** Values by parameter path, of an adapter to start from. */
-export type SavedAdapter = ReadonlyMap<string, Float32Array>
+/** A tensor of an adapter to start from, that is read when it is wanted. */
+export interface SavedTensor {
+  /** Elements. */
+  readonly size: number
+  /** @throws FileError */
+  readonly read: () => Float32Array
+}
+/** By parameter path. */
+export type SavedAdapter = ReadonlyMap<string, SavedTensor>
 
 export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPlan => {
   const { dropout, dora, init, seed } = options
@@ -59,7 +66,7 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
           shape,
           group: name,
           decays: true,
-          init: values === undefined ? fresh : () => values
+          init: values?.read ?? fresh
         }
       }
       return [
@@ -80,10 +87,7 @@ export const loraPlan = (options: LoraOptions, saved?: SavedAdapter): AdapterPla
       return savedProblem(parameters(model), whole, saved, `${model.name} (${codec})`)
     },
     trainsBase: (path) => isWhole(path, options),
-    baseValues: (path) => {
-      const values = saved?.get(path)
-      return values === undefined ? undefined : () => values
-    },
+    baseValues: (path) => saved?.get(path)?.read,
     parameters,
     bind: (linears, parameter, scope) => {
       const chosen = linears.under().filter(({ path }) => has(parameter, `${path}.lora_A`))
@@ -169,7 +173,7 @@ const savedProblem = (
     const values = saved.get(path)
     const size = shape.reduce((a, b) => a * b, 1)
     if (values === undefined) return [`${keyOf(path)} is missing`]
-    return values.length === size ? [] : [`${keyOf(path)} has ${values.length} elements, wanted [${shape}]`]
+    return values.size === size ? [] : [`${keyOf(path)} has ${values.size} elements, wanted [${shape}]`]
   })
   const known = new Set([...wanted.map(({ path }) => path), ...whole.known])
   const extra = [...saved.keys()]

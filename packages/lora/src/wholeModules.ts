@@ -6,6 +6,7 @@
  */
 import type { ModelDescription } from "@graft/core"
 import type { LoraOptions } from "./LoraOptions.ts"
+import type { SavedAdapter } from "./loraPlan.ts"
 
 interface Modules {
   readonly modulesToSave?: LoraOptions["modulesToSave"] | undefined
@@ -42,18 +43,18 @@ export const wholeProblem = (model: ModelDescription, { modulesToSave }: Modules
 export const savedWholeProblems = (
   model: ModelDescription,
   options: Modules,
-  saved: ReadonlyMap<string, Float32Array>
+  saved: SavedAdapter
 ): ReadonlyArray<string> => {
   const hidden = model.linears[0]?.inFeatures ?? 0
   const problems = wholeTensors(model, options).flatMap((path) => {
     const values = saved.get(path)
     if (values === undefined) return [`${path} is missing`]
-    return values.length === model.vocabularySize * hidden
+    return values.size === model.vocabularySize * hidden
       ? []
-      : [`${path} has ${values.length} elements, wanted [${model.vocabularySize}, ${hidden}]`]
+      : [`${path} has ${values.size} elements, wanted [${model.vocabularySize}, ${hidden}]`]
   })
   if (problems.length > 0 || !isTied(model) || !isWhole(EMBEDDING, options)) return problems
-  const [embedding, head] = [saved.get(EMBEDDING + WEIGHT), saved.get(HEAD + WEIGHT)]
+  const [embedding, head] = [saved.get(EMBEDDING + WEIGHT)?.read(), saved.get(HEAD + WEIGHT)?.read()]
   return head?.length === embedding?.length && head?.every((value, i) => value === embedding?.[i])
     ? []
     : [

@@ -77,7 +77,7 @@ const given = (input: TrainInput): ReadonlyArray<string> => [
 
 /** The saved adapter decides its own shape; a flag that says otherwise is refused rather than ignored. */
 const startingLayer = (input: TrainInput, model: OpenedModel, folder: string) =>
-  Effect.flatMap(readAdapter(folder), ({ options }) => {
+  Effect.flatMap(Effect.scoped(readAdapter(folder)), ({ options }) => {
     const problems = contradictions(input, model, options).map(
       ([flag, wanted, has]) => `${flag} asks for ${wanted}, and the adapter has ${has}`
     )

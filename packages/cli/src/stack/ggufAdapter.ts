@@ -47,18 +47,18 @@ export const ggufAdapter = (
     const name = ggufModule(architecture, path)
     if (name === undefined) return invalid(`${folder}: llama.cpp has no name for ${path}`)
     const rank = rankOf(path, options)
-    const a = values.get(`${path}.lora_A`)!
+    const [a, b] = [values.get(`${path}.lora_A`)!, values.get(`${path}.lora_B`)!]
     const rest = scaled(linear) / alpha
-    const b = values.get(`${path}.lora_B`)!.map((value) => value * rest)
-    const rows = bytesOf(b)
     const turned = pairedRows === true && /\.self_attn\.[qk]_proj$/.test(path)
-    tensors.push({ name: `${name}.weight.lora_a`, shape: [rank, inFeatures], type: F32, bytes: bytesOf(a) })
-    tensors.push({
-      name: `${name}.weight.lora_b`,
-      shape: [outFeatures, rank],
-      type: F32,
-      bytes: turned ? rotaryOrder(rows, outFeatures, model.config.headDim) : rows
-    })
+    const rowsOfB = (): Uint8Array => {
+      const rows = bytesOf(b.read().map((value) => value * rest))
+      return turned ? rotaryOrder(rows, outFeatures, model.config.headDim) : rows
+    }
+    const bytes = ({ size }: typeof a, read: () => Uint8Array) => ({ length: 4 * size, read }) // f32
+    tensors.push(
+      { name: `${name}.weight.lora_a`, shape: [rank, inFeatures], type: F32, bytes: bytes(a, () => bytesOf(a.read())) },
+      { name: `${name}.weight.lora_b`, shape: [outFeatures, rank], type: F32, bytes: bytes(b, rowsOfB) }
+    )
   }
   const text = (value: string): EncodedValue => ({ type: "text", value })
   return Effect.succeed({

@@ -24,8 +24,8 @@ const enqueue = (
     return t
   }
   const w = upload(path, [out, inner], weight)
-  const a = upload(`${path}.lora_A`, [rank, inner], () => values.get(`${path}.lora_A`)!)
-  const b = upload(`${path}.lora_B`, [out, rank], () => values.get(`${path}.lora_B`)!)
+  const a = upload(`${path}.lora_A`, [rank, inner], () => values.get(`${path}.lora_A`)!.read())
+  const b = upload(`${path}.lora_B`, [out, rank], () => values.get(`${path}.lora_B`)!.read())
   const scale = scaleOf(path, options)
   scope.queue.enqueue(gemm, [w, b, a], { ...plainGemm, m: out, k: rank, n: inner, scale, accumulate: true })
   return w
@@ -53,7 +53,7 @@ export const mergeLinear = async (
   using scope = new Scope(queue, "weights")
   const w = enqueue(scope, adapter, merge, () => widen(source.read(), source.dtype))
   const sum = await queue.read(w)
-  const magnitudes = adapter.values.get(`${merge.path}.lora_magnitude_vector`)
+  const magnitudes = adapter.values.get(`${merge.path}.lora_magnitude_vector`)?.read()
   if (magnitudes !== undefined) {
     for (let o = 0; o < merge.out; o++) {
       const row = sum.subarray(o * merge.inner, (o + 1) * merge.inner)

@@ -1,11 +1,11 @@
 /** `graft export`: a trained adapter in the format of another program. */
 import { existsSync } from "node:fs"
-import { mkdir, readFile, stat } from "node:fs/promises"
+import { mkdir, stat } from "node:fs/promises"
 import { basename, join } from "node:path"
 import { writeGguf } from "@graft/gguf"
 import { TOKENIZER_FILES } from "@graft/llama-loader"
 import { readAdapter } from "@graft/lora"
-import { fileError, replaceFile, requireSpace } from "@graft/safetensors"
+import { type ByteSource, fileError, openFile, replaceFile, requireSpace } from "@graft/safetensors"
 import { Effect } from "effect"
 import type { ExportInput } from "../flags/exportFlags.ts"
 import { bytes } from "../show/quantities.ts"
@@ -22,7 +22,7 @@ export const exportAdapter = Effect.fnUntraced(function* ({ adapter, model: path
   const size =
     gguf === undefined
       ? yield* sizeOfFiles(folderFiles(adapter))
-      : gguf.tensors.reduce((n, tensor) => n + tensor.bytes.byteLength, 0)
+      : gguf.tensors.reduce((n, tensor) => n + tensor.bytes.length, 0)
   yield* requireSpace(
     [{ path: out, bytes: size, what: "the adapter" }],
     "make room, or write to another disk with --out"
@@ -53,10 +53,17 @@ const sizeOfFiles = (paths: ReadonlyArray<string>) =>
     (found) => found.reduce((sum, { size }) => sum + size, 0)
   )
 
+const PIECE = 2 ** 20
+
+function* piecesOf({ size, read }: ByteSource): Generator<Uint8Array> {
+  for (let at = 0; at < size; at += PIECE) yield read(at, Math.min(PIECE, size - at))
+}
+
 const copyFolder = Effect.fnUntraced(function* (from: string, to: string) {
   yield* Effect.tryPromise({ try: () => mkdir(to, { recursive: true }), catch: (e) => fileError(to, "write", e) })
   for (const path of folderFiles(from)) {
-    const content = yield* Effect.tryPromise({ try: () => readFile(path), catch: (e) => fileError(path, "read", e) })
-    yield* replaceFile(join(to, basename(path)), [content])
+    yield* Effect.scoped(
+      Effect.flatMap(openFile(path), (source) => replaceFile(join(to, basename(path)), piecesOf(source)))
+    )
   }
 })

@@ -64,8 +64,8 @@ export const merge = Effect.fnUntraced(function* (input: MergeInput) {
         screen.live(`${++done} of ${named.length}  ${name}`)
         const one = merges.get(name)
         const whole = adapter.values.get(name)
-        if (whole !== undefined) return narrow(whole, target)
         try {
+          if (whole !== undefined) return narrow(whole.read(), target)
           if (one !== undefined) return narrow(await mergeLinear(queue, adapter, one, tensor), target)
         } catch (cause) {
           failure = cause
