@@ -3,6 +3,8 @@
 // The panel sources `nf4` and `fp4`: codes are decoded into the first-level cache while a panel is packed, and nowhere else.
 // And the scale format `f32`: the scales themselves.
 
+#include <graft/gemm_ahead.h>
+
 #include "dot.h"
 #include "pack.h"
 
@@ -19,7 +21,7 @@ void row(const graft_weight* w, T* dst, int64_t row, int64_t col0, int64_t cols)
 #if GRAFT_SCALAR
 template <const Codebook& book>
 constexpr graft_panel_source source{sizeof(graft_panel_source), 0, row<book>, nullptr, nullptr, nullptr, row<book>, nullptr,
-                                    nullptr, nullptr};
+                                    nullptr, nullptr, nullptr};
 #else
 template <const Codebook& book>
 void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, int64_t row0,
@@ -34,6 +36,11 @@ GRAFT_INLINE void withPath(int32_t rounded, const Use& use) {
   } else {
     use.template operator()<ExactDot<book>>();
   }
+}
+/** Of the codes alone: scales are few. Rows of an odd width drift from this by half a byte each. */
+int64_t lines(const graft_weight* w, const void** lines, int64_t room, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+  const auto* codes = static_cast<const uint8_t*>(w->storage[0].data) + (row0 * w->in + col0) / 2;
+  return linesOfRows(lines, room, codes, w->in / 2, rows, ceilDiv(cols, 2));
 }
 template <const Codebook& book>
 int64_t tokenBytes(const graft_weight* weight, int32_t rounded) {
@@ -70,7 +77,8 @@ constexpr graft_panel_source source{sizeof(graft_panel_source),
                                     row<book>,
                                     tokenBytes<book>,
                                     readyToken<book>,
-                                    dotReady<book>};
+                                    dotReady<book>,
+                                    lines};
 #endif
 
 int64_t countScales(const graft_operand* storage) {

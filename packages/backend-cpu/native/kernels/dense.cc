@@ -19,7 +19,7 @@ GRAFT_INLINE Matrix matrixOf(const graft_weight* w) {
 void row(const graft_weight* w, float* dst, int64_t row, int64_t col0, int64_t cols) {
   for (int64_t c = 0; c < cols; c++) dst[c] = elementOf(matrixOf(w), row, col0 + c);
 }
-constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
 #else
 void row(const graft_weight* w, float* dst, int64_t row, int64_t col0, int64_t cols) {
   readMatrix(matrixOf(w), [&](const auto& reader) { copyRow(reader, dst, row, col0, cols); });
@@ -37,8 +37,12 @@ void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64
     dotBlock(reader, y, yStride, x, xStride, tokens, row0, rows, w->in);
   });
 }
+int64_t lines(const graft_weight* w, const void** lines, int64_t room, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+  const Matrix m = matrixOf(w);
+  return linesOfDense(lines, room, m.data, m.dtype, m.ld, row0, rows, col0, cols);
+}
 constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, fill<Singles>,
-                                    multipliesPairs ? fill<Pairs> : nullptr, dot, nullptr, nullptr, nullptr, nullptr};
+                                    multipliesPairs ? fill<Pairs> : nullptr, dot, nullptr, nullptr, nullptr, nullptr, lines};
 #endif
 
 }  // namespace

@@ -53,6 +53,12 @@ struct FourBitReader : ReaderOf<FourBitReader> {
     const __m256i i = bitsAs<__m256i>(index);
     const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i), high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), i);
     return _mm256_blendv_ps(low, high, bitsAs<__m256>(index << 28)) * scales[e / 64];
+#elif GRAFT_LANES == 16 && defined(__AVX512F__)
+    uint32_t packed[2];
+    std::memcpy(packed, codes + e / 2, 8);
+    const __m512i word = _mm512_mask_set1_epi32(_mm512_set1_epi32(int(packed[0])), 0xff00, int(packed[1]));
+    const __m512i index = _mm512_srlv_epi32(word, _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24));
+    return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table)) * scales[e / 64];
 #else
     Floats v;
     for (int l = 0; l < lanes; l++) v[l] = table[(codes[(e + l) / 2] >> ((e + l) % 2 ? 0 : 4)) & 15] * scales[(e + l) / 64];
@@ -79,6 +85,10 @@ const graft_panel_source fourBit{
   },
   [](const graft_weight* w, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, int64_t row0, int64_t rows) {
     dotBlock(FourBitReader(w), y, yStride, x, xStride, tokens, row0, rows, w->in);
+  },
+  nullptr, nullptr, nullptr, nullptr,
+  [](const graft_weight* w, const void** lines, int64_t room, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+    return linesOfRows(lines, room, static_cast<const uint8_t*>(w->storage[0].data) + (row0 * w->in + col0) / 2, w->in / 2, rows, cols / 2);
   }};
 
 /** Threads that wait between tasks, as the engine's do. */
@@ -142,17 +152,17 @@ struct Workers {
 template <class Kind>
 double peakFlops(const graft::Pool& pool) {
   constexpr int64_t rounds = 400000;
-  constexpr int chains = 12;
+  constexpr int chains = lanes == 8 ? 12 : 24;  // latency times two a cycle, as many as there are registers for
   pool.parallel(pool.threads, [&](int64_t, int) {
     Floats sums[chains];
     for (int c = 0; c < chains; c++) sums[c] = broadcast(float(c));
     typename Kind::Vector factor = bitsAs<typename Kind::Vector>(broadcast(0.5f));
     for (int64_t r = 0; r < rounds; r++) {
-      asm volatile("" : "+x"(factor));
-#pragma GCC unroll 12
+      asm volatile("" : "+v"(factor));
+#pragma GCC unroll 24
       for (int c = 0; c < chains; c++) sums[c] = Kind::step(factor, factor, sums[c]);
     }
-    for (int c = 0; c < chains; c++) asm volatile("" : "+x"(sums[c]));
+    for (int c = 0; c < chains; c++) asm volatile("" : "+v"(sums[c]));
   });
   return double(pool.threads) * rounds * chains * lanes * 2 * Kind::perElement;
 }
@@ -223,18 +233,19 @@ int main(int argc, char** argv) {
       cases.push_back({"apply 4bit " + shape, tokens, k, n, 0, false, false, H, DType::u8, H});
       cases.push_back({"applyTransposed 4bit " + shape, tokens, k, n, 1, false, false, H, DType::u8, H});
     }
-  for (int64_t tokens : {512, 2048})
-    for (int64_t width : {4096, 576})
-      for (int64_t r : {8, 16, 64})
-        for (DType d : {F, H}) {
-          const std::string of = (d == F ? " f32 " : " bf16 ") + std::to_string(tokens) + "x" + std::to_string(width) + " r=" + std::to_string(r);
-          cases.push_back({"rank xA^T" + of, tokens, width, r, 2, false, true, d, F, d});
-          cases.push_back({"rank hB^T" + of, tokens, r, width, 2, false, true, d, F, d});
-          cases.push_back({"rank dyB" + of, tokens, width, r, 2, false, false, d, F, d});
-          cases.push_back({"rank dhA" + of, tokens, r, width, 2, false, false, d, F, d});
-          cases.push_back({"rank dy^Th" + of, width, tokens, r, 2, true, false, d, d, F});
-          cases.push_back({"rank dh^Tx" + of, r, tokens, width, 2, true, false, d, d, F});
-        }
+  for (int64_t width : {4096, 576})
+    for (int64_t r : {8, 16, 64}) {
+      const std::string shape = std::to_string(width) + " r=" + std::to_string(r);
+      for (DType d : {F, H}) {
+        const std::string of = (d == F ? " f32 " : " bf16 ") + shape;
+        cases.push_back({"rank xA^T" + of, 512, width, r, 2, false, true, d, F, d});
+        cases.push_back({"rank hB^T" + of, 512, r, width, 2, false, true, d, F, d});
+        cases.push_back({"rank dyB" + of, 512, width, r, 2, false, false, d, F, d});
+        cases.push_back({"rank dhA" + of, 512, r, width, 2, false, false, d, F, d});
+        cases.push_back({"rank dy^Th" + of, width, 512, r, 2, true, false, d, d, F});
+        cases.push_back({"rank dh^Tx" + of, r, 512, width, 2, true, false, d, d, F});
+      }
+    }
   std::printf("%d threads, GFLOP/s per second of processor time (wall clock)\n", threads);
   for (const Case& c : cases) {
     if (!selected(c.name)) continue;

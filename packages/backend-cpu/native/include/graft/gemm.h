@@ -12,21 +12,13 @@
 // result depend neither on threads nor on m, n or the blocks that it falls in.
 #pragma once
 
-#include <graft/gemm_pack.h>
+#include <graft/gemm_fill.h>
 
 #if !GRAFT_SCALAR
 
 namespace graft {
 namespace GRAFT_ISA {
 namespace panels {
-
-/** One side of a product: outputs are A's rows or B's columns. */
-struct Filler {
-  const void* self;
-  /** Panels of `width` of outputs [first, first + count), steps [k0, k0 + k), in the kind's elements. */
-  void (*fill)(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
-               void* scratch);
-};
 
 struct Term {
   int64_t k;
@@ -133,9 +125,12 @@ GRAFT_INLINE void packRows(const Pass<Kind>& pass, int64_t slice, int64_t from, 
   }
 }
 
-/** Multiplies a block of columns by a part of the tiles, over the slices of the pass. */
+/** Columns by a slice small enough for the first-level cache: rows outside, so that the output is written along its rows. */
+GRAFT_INLINE bool fitsFirstLevel(int64_t columns, int64_t elements) { return columns * elements * 4 <= 16 << 10; }
+
+/** Multiplies a block of columns by a part of the tiles, over the slices of the pass. `nextBlock` is likely to follow. */
 template <class Kind>
-GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t part, unsigned char* scratch) {
+GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t part, int64_t nextBlock, unsigned char* scratch) {
   const int64_t column0 = block * pass.blockColumns, columns = smaller(pass.blockColumns, pass.columns - column0);
   const int64_t panels = ceilDiv(columns, tileWidth);
   const int64_t from = pass.tiles.count * part / pass.parts, to = pass.tiles.count * (part + 1) / pass.parts;
@@ -148,31 +143,59 @@ GRAFT_INLINE void multiplyBlock(const Pass<Kind>& pass, int64_t block, int64_t p
                        : reinterpret_cast<float*>(fillScratch + pass.fillBytes);
   const int64_t allSlices = pass.slices.count();
   alignas(64) float single[tileFloats];
+  Lookout lookout;
+
+  // Panels that are packed at once. Where a row of memory goes along k, one: it is used from the first-level cache as it is
+  // packed, and few rows are read at a time. Else all: the columns of a block lie side by side.
+  const auto together = [&](int64_t s) {
+    const auto slice = pass.slices[s];
+    return slice.term->b.along && !fitsFirstLevel(columns, slice.elements) ? 1 : panels;
+  };
+  // What is packed after panel `panel` of slice s.
+  const auto listNext = [&](int64_t s, int64_t panel) {
+    return [&pass, &together, s, panel, panels, column0, columns, nextBlock](const void** lines, int64_t room) -> int64_t {
+      int64_t nextSlice = s, first = (panel + 1) * tileWidth, at = column0, width = columns;
+      if (panel + 1 == panels) nextSlice++, first = 0;
+      if (nextSlice == pass.endSlice) {
+        if (nextBlock < 0) return 0;
+        nextSlice = pass.firstSlice;
+        at = nextBlock * pass.blockColumns;
+        width = smaller(pass.blockColumns, pass.columns - at);
+      }
+      const auto slice = pass.slices[nextSlice];
+      const Filler& b = slice.term->b;
+      return b.list(b.self, lines, room, pass.column0 + at + first, smaller(together(nextSlice) * tileWidth, width - first), slice.k0,
+                    slice.k);
+    };
+  };
 
   int64_t offset = pass.sliceOffset(pass.firstSlice);
   for (int64_t s = pass.firstSlice; s < pass.endSlice; s++) {
     const auto slice = pass.slices[s];
     const Filler& b = slice.term->b;
-    b.fill(b.self, packedColumns, tileWidth, pass.column0 + column0, columns, slice.k0, slice.k, fillScratch);
-
     const typename Kind::Element* packedRows = pass.packed + offset;
-    const auto one = [&](int64_t t, int64_t panel) {
+    const auto one = [&](int64_t t, int64_t panel, int64_t first) {
       const int64_t rows = pass.tiles.size(t), start = pass.tiles.start(t);
       float* sums = allSlices == 1 ? single : waiting + ((t - from) * panels + panel) * tileFloats;
       tileOf<Kind>(rows)(slice.elements, packedRows + start * slice.elements,
-                         packedColumns + panel * slice.elements * tileWidth, sums, s > 0);
+                         packedColumns + (panel - first) * slice.elements * tileWidth, sums, s > 0, lookout.share());
       if (s + 1 == allSlices)
         pass.finish->finish(pass.finish->self, sums, tileWidth, pass.row0 + start, rows,
                             pass.column0 + column0 + panel * tileWidth,
                             smaller(tileWidth, columns - panel * tileWidth));
     };
-    // A short slice's whole block fits the first-level cache: rows outside, so that the output is written along its rows.
-    if (columns * slice.elements * 4 <= 16 << 10) {
-      for (int64_t t = from; t < to; t++)
-        for (int64_t panel = 0; panel < panels; panel++) one(t, panel);
-    } else {
-      for (int64_t panel = 0; panel < panels; panel++)
-        for (int64_t t = from; t < to; t++) one(t, panel);
+    const int64_t some = together(s);
+    for (int64_t first = 0; first < panels; first += some) {
+      b.fill(b.self, packedColumns, tileWidth, pass.column0 + column0 + first * tileWidth,
+             smaller(some * tileWidth, columns - first * tileWidth), slice.k0, slice.k, fillScratch);
+      lookout.over(some * (to - from), listNext(s, first + some - 1));
+      if (fitsFirstLevel(columns, slice.elements)) {
+        for (int64_t t = from; t < to; t++)
+          for (int64_t panel = 0; panel < panels; panel++) one(t, panel, 0);
+      } else {
+        for (int64_t panel = first; panel < first + some; panel++)
+          for (int64_t t = from; t < to; t++) one(t, panel, first);
+      }
     }
     offset += slice.elements * pass.tiles.rows;
   }
@@ -191,7 +214,9 @@ GRAFT_INLINE void runPass(const Pool& pool, Pass<Kind>& pass) {
   });
   const int64_t blocks = ceilDiv(pass.columns, pass.blockColumns);
   pool.parallel(blocks * pass.parts, [&](int64_t index, int worker) {
-    multiplyBlock(pass, index % blocks, index / blocks, static_cast<unsigned char*>(pool.scratch(worker)));
+    // Indices are handed out in order: while this one runs, the others take one each.
+    const int64_t next = index + pool.threads < blocks * pass.parts ? (index + pool.threads) % blocks : -1;
+    multiplyBlock(pass, index % blocks, index / blocks, next, static_cast<unsigned char*>(pool.scratch(worker)));
   });
 }
 
@@ -262,44 +287,6 @@ static inline void multiply(const Pool& pool, int64_t m, int64_t n, const Term* 
       }
     }
   }
-}
-
-template <class Kind>
-static void fillMatrix(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
-                       void*) {
-  pack<Kind>(*static_cast<const Matrix*>(self), dst, width, first, count, k0, k);
-}
-/** A dense matrix as one side; it must outlive the product. */
-template <class Kind>
-GRAFT_INLINE Filler fillerOf(const Matrix& matrix) {
-  return {&matrix, fillMatrix<Kind>};
-}
-
-template <class Kind>
-static void fillWeight(const void* self, void* dst, int64_t width, int64_t first, int64_t count, int64_t k0, int64_t k,
-                       void* scratch) {
-  const WeightSide& side = *static_cast<const WeightSide*>(self);
-  const graft_panel_source* source = side.source;
-  const int64_t row0 = side.transposed ? k0 : first, rows = side.transposed ? k : count;
-  const int64_t column0 = side.transposed ? first : k0, columns = side.transposed ? count : k;
-  if constexpr (Kind::perElement == 1) {
-    if (GRAFT_SOURCE_HAS(source, fill_f32)) {
-      source->fill_f32(&side.weight, static_cast<float*>(dst), width, row0, rows, column0, columns, side.transposed);
-      return;
-    }
-  } else {
-    if (GRAFT_SOURCE_HAS(source, fill_bf16)) {
-      source->fill_bf16(&side.weight, static_cast<uint32_t*>(dst), width, row0, rows, column0, columns, side.transposed);
-      return;
-    }
-  }
-  float* block = static_cast<float*>(scratch);
-  for (int64_t r = 0; r < rows; r++) source->row_f32(&side.weight, block + r * columns, row0 + r, column0, columns);
-  pack<Kind>(Matrix{block, DType::f32, columns, !side.transposed}, dst, width, 0, count, 0, k);
-}
-template <class Kind>
-GRAFT_INLINE Filler fillerOf(const WeightSide& side) {
-  return {&side, fillWeight<Kind>};
 }
 
 /** One row of sums; `Columns` is its length where that is known and a multiple of lanes, else 0. */

@@ -60,8 +60,19 @@ struct Pairs {
 #endif
 };
 
+/**
+ * Cache lines that are needed soon: a tile asks for `count` of them, evenly over its steps, so that memory works while it
+ * multiplies. Only where a step's arithmetic takes long enough to hide the asking. lines[0] is there even if count is 0.
+ */
+struct Ahead {
+  const void* const* lines;
+  int64_t count;
+};
+constexpr bool asksAhead = lanes == 16;
+
 template <class Kind>
-using Tile = void (*)(int64_t k, const typename Kind::Element* a, const typename Kind::Element* b, float* c, bool add);
+using Tile = void (*)(int64_t k, const typename Kind::Element* a, const typename Kind::Element* b, float* c, bool add,
+                      const Ahead& ahead);
 
 #if defined(__aarch64__)
 template <int I, int Rows, class Kind>
@@ -75,13 +86,17 @@ GRAFT_INLINE void stepRows(const typename Kind::Vector* a, const typename Kind::
 
 /** k counts elements (of Pairs: pairs). `c` is tileWidth wide; `add`: c += instead of c =. */
 template <class Kind, int Rows>
-static void tile(int64_t k, const typename Kind::Element* a, const typename Kind::Element* b, float* c, bool add) {
+static void tile(int64_t k, const typename Kind::Element* a, const typename Kind::Element* b, float* c, bool add,
+                 const Ahead& ahead) {
   using Vector = typename Kind::Vector;
   Floats sums[Rows][tileVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; i++)
 #pragma GCC unroll 4
     for (int v = 0; v < tileVectors; v++) sums[i][v] = Floats{};
+  const void* const* const lines = ahead.lines;
+  const uint64_t stepOfLines = asksAhead ? (static_cast<uint64_t>(ahead.count) << 32) / static_cast<uint64_t>(k) : 0;
+  uint64_t line = 0;
 #pragma GCC unroll 1
   for (int64_t p = 0; p < k; p++, a += Rows, b += tileWidth) {
     // a comes from the second-level cache, and the hardware's prefetcher starts anew with each tile; b is prefetched where
@@ -90,6 +105,10 @@ static void tile(int64_t k, const typename Kind::Element* a, const typename Kind
     if constexpr (lanes == 16) {
       prefetch(b + 8 * tileWidth);
       prefetch(b + 8 * tileWidth + lanes);
+    }
+    if constexpr (asksAhead) {
+      __builtin_prefetch(lines[line >> 32], 0, 2);  // to the second level: the first is full of this tile's
+      line += stepOfLines;
     }
     Vector column[tileVectors];
 #pragma GCC unroll 4

@@ -97,6 +97,14 @@ struct graft_panel_source {
   void (*ready_token)(const graft_weight* w, void* dst, const float* x, int32_t rounded);
   void (*dot_ready)(const graft_weight* w, float* y, int64_t y_stride, const void* x, int64_t x_stride, int64_t tokens,
                     int64_t row0, int64_t rows, int32_t rounded);
+
+  /**
+   * The cache lines that filling rows [row0, row0 + rows) x columns [col0, col0 + cols) reads: an address in each, at most
+   * `room` of them, into `lines`; returns how many. They are asked of memory while the block before is multiplied, and never
+   * read through these addresses, so a line too few or past the end does no harm.
+   */
+  int64_t (*lines)(const graft_weight* w, const void** lines, int64_t room, int64_t row0, int64_t rows, int64_t col0,
+                   int64_t cols);
 };
 
 #ifdef __cplusplus
