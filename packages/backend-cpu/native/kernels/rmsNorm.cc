@@ -13,20 +13,22 @@
 namespace graft {
 namespace GRAFT_ISA {
 
-static float sumOfSquares(const float* x, int64_t n) {
+template <class T>
+static float sumOfSquares(const T* x, int64_t n) {
 #if GRAFT_SCALAR
   double total = 0;
-  for (int64_t i = 0; i < n; i++) total += double(x[i]) * x[i];
+  for (int64_t i = 0; i < n; i++) total += double(widen(x[i])) * widen(x[i]);
   return float(total);
 #else
   return mapSum(n, [](F32 value) { return value * value; }, x);
 #endif
 }
 
-static float sumOfProducts(const float* dy, const float* w, const float* x, int64_t n) {
+template <class T>
+static float sumOfProducts(const T* dy, const T* w, const T* x, int64_t n) {
 #if GRAFT_SCALAR
   double total = 0;
-  for (int64_t i = 0; i < n; i++) total += double(dy[i]) * w[i] * x[i];
+  for (int64_t i = 0; i < n; i++) total += double(widen(dy[i])) * widen(w[i]) * widen(x[i]);
   return float(total);
 #else
   return mapSum(n, [](F32 d, F32 gain, F32 value) { return d * gain * value; }, dy, w, x);
@@ -37,9 +39,9 @@ static float sumOfProducts(const float* dy, const float* w, const float* x, int6
 static float inverseRms(const Operand& x, int64_t at, int64_t n, double epsilon) {
   double squares = 0;
   for (int64_t column = 0; column < n; column += kBlock) {
-    Buffer buffer;
     const int64_t count = smaller(kBlock, n - column);
-    squares += sumOfSquares(read(x, at + column, count, buffer), count);
+    if (x.dtype == DType::bf16) squares += sumOfSquares(x.as<const BF16>() + at + column, count);
+    else squares += sumOfSquares(read(x, at + column, count, Buffer()), count);
   }
   return float(1 / __builtin_sqrt(squares / double(n) + epsilon));
 }
@@ -48,11 +50,7 @@ static void normRow(const Operand& y, const Operand& x, const Operand& w, int64_
   const float r = inverseRms(x, row * n, n, epsilon);
   for (int64_t column = 0; column < n; column += kBlock) {
     const int64_t from = row * n + column, count = smaller(kBlock, n - column);
-    Buffer yBuffer, xBuffer, wBuffer;
-    float* to = target(y, from, count, yBuffer, false);
-    const float *values = read(x, from, count, xBuffer), *gain = read(w, column, count, wBuffer);
-    map(to, count, [&](F32 value, F32 g) { return value * r * g; }, values, gain);
-    write(y, from, count, to);
+    mapStretch({y, from}, count, false, [&](F32 value, F32 g) { return value * r * g; }, Stretch{x, from}, Stretch{w, column});
   }
 }
 
@@ -69,11 +67,7 @@ static void addRmsNorm(const Call& call) {
   eachRow(call.pool, rows, n, [&](int64_t row) {
     for (int64_t column = 0; column < n; column += kBlock) {
       const int64_t from = row * n + column, count = smaller(kBlock, n - column);
-      Buffer hBuffer, xBuffer, yBuffer;
-      float* to = target(h, from, count, hBuffer, false);
-      const float *one = read(x, from, count, xBuffer), *other = read(y, from, count, yBuffer);
-      map(to, count, [](F32 a, F32 b) { return a + b; }, one, other);
-      write(h, from, count, to);
+      mapStretch({h, from}, count, false, [](F32 a, F32 b) { return a + b; }, Stretch{x, from}, Stretch{y, from});
     }
     normRow(normed, h, w, row, n, call.params[0]);
   });
@@ -86,21 +80,20 @@ static void rmsNormBackwardX(const Call& call) {
   const int64_t n = w.size(), rows = n > 0 ? x.size() / n : 0;
   eachRow(call.pool, rows, n, [&](int64_t row) {
     const float r = inverseRms(x, row * n, n, epsilon);
-    Buffer dxBuffer, dyBuffer, xBuffer, wBuffer;
     double products = 0;
     for (int64_t column = 0; column < n; column += kBlock) {
       const int64_t from = row * n + column, count = smaller(kBlock, n - column);
-      const float *d = read(dy, from, count, dyBuffer), *values = read(x, from, count, xBuffer);
-      products += sumOfProducts(d, read(w, column, count, wBuffer), values, count);
+      const auto of = [](const Operand& operand, int64_t at) { return operand.as<const BF16>() + at; };
+      if (allBF16(Stretch{dy, from}, Stretch{x, from}, Stretch{w, column}))
+        products += sumOfProducts(of(dy, from), of(w, column), of(x, from), count);
+      else
+        products += sumOfProducts(read(dy, from, count, Buffer()), read(w, column, count, Buffer()), read(x, from, count, Buffer()), count);
     }
     const float back = float(double(r) * r * products / double(n));
     for (int64_t column = 0; column < n; column += kBlock) {
       const int64_t from = row * n + column, count = smaller(kBlock, n - column);
-      const float *d = read(dy, from, count, dyBuffer), *values = read(x, from, count, xBuffer);
-      const float* gain = read(w, column, count, wBuffer);
-      float* to = target(dx, from, count, dxBuffer, accumulate);
-      mapInto(to, count, accumulate, [&](F32 e, F32 g, F32 v) { return r * (e * g - v * back); }, d, gain, values);
-      write(dx, from, count, to);
+      const auto gradient = [&](F32 e, F32 g, F32 v) { return r * (e * g - v * back); };
+      mapStretch({dx, from}, count, accumulate, gradient, Stretch{dy, from}, Stretch{w, column}, Stretch{x, from});
     }
   });
 }
