@@ -20,7 +20,20 @@ const ways = /--model FOLDER\|FILE\.gguf.*--synthetic/s
 
 const run = (hub: FakeHub, home: string, token: string, ...flags: ReadonlyArray<string>) =>
   new Promise<{ readonly code: number | null; readonly stderr: string }>((resolve, reject) => {
-    const small = ["--tokens", "32", "--steps", "1", "--accumulate", "1", "--rank", "4", "--out", join(home, "out")]
+    const small = [
+      "--layers",
+      "2",
+      "--tokens",
+      "32",
+      "--steps",
+      "1",
+      "--accumulate",
+      "1",
+      "--rank",
+      "4",
+      "--out",
+      join(home, "out")
+    ]
     const variables = { HF_ENDPOINT: hub.endpoint, HF_HOME: home, HF_TOKEN: token, HUGGING_FACE_HUB_TOKEN: "" }
     const env = { ...process.env, HF_HUB_CACHE: "", XDG_CACHE_HOME: home, ...variables }
     const child = spawn(process.execPath, [main, ...small, ...flags], { env, stdio: ["ignore", "ignore", "pipe"] })

@@ -12,10 +12,10 @@ import { PagedAdamW } from "@graft/paged-optim"
 import { Sft } from "@graft/sft"
 import { FolderStore, Trainer } from "@graft/trainer"
 import { Effect, Layer, Stream } from "effect"
-import { explained, options, requireAccess } from "./options.ts"
+import { explained, GATED, options, requireAccess } from "./options.ts"
 import { randomRows } from "./randomRows.ts"
 import { show } from "./show.ts"
-import { shapesOf, writeSynthetic } from "./synthetic.ts"
+import { requireMemory, shapesOf, writeSynthetic } from "./synthetic.ts"
 
 const { model: name, data, out, synthetic, shapes, layers, tokens, steps, rank, accumulate } = options()
 
@@ -43,7 +43,8 @@ const program = Effect.gen(function* () {
     stackOf(shapesOf(shapes, layers), randomRows(tokens))
   )
   yield* requireAccess(name, synthetic)
-  const source = synthetic ? yield* writeSynthetic(out, shapes, layers, planOfShapes) : name
+  if (synthetic || name === GATED) yield* requireMemory(planOfShapes)
+  const source = synthetic ? yield* writeSynthetic(out, shapes, layers) : name
   const dense = yield* openNamed(source, makeScreen(false))
   const folder = synthetic ? `${dense.path}-nf4` : undefined // else the cache's
   const model = yield* preparedModel(dense, { quantize: "nf4", doubleQuant: true, folder })

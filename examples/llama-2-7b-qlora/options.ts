@@ -2,10 +2,12 @@
 import { existsSync, mkdirSync, rmdirSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { knownShapes } from "@graft/cli"
 import { HubError, hubSettings } from "@graft/hub"
 import { Data, Effect } from "effect"
 
-const GATED = "meta-llama/Llama-2-7b-hf"
+/** The default: its shapes are known, so that a run over it is planned before it is fetched. */
+export const GATED = "meta-llama/Llama-2-7b-hf"
 
 export class NotPossible extends Data.TaggedError("NotPossible")<{ readonly message: string }> {}
 
@@ -28,6 +30,11 @@ export const options = () => {
     const n = Number(values[name])
     if (Number.isSafeInteger(n) && n > 0) return n
     console.error(`--${name} is "${values[name]}", expected a whole number above 0`)
+    return process.exit(1)
+  }
+  if (knownShapes[values.shapes] === undefined && !existsSync(values.shapes)) {
+    const known = Object.keys(knownShapes).join(", ")
+    console.error(`--shapes ${values.shapes} is neither a config.json nor one of ${known}`)
     return process.exit(1)
   }
   const numbers = {

@@ -17,19 +17,19 @@ export const shapesOf = (shapes: string, layers: number): OpenedModel =>
 
 type Planned = Pick<Extract<TrainEvent, { readonly _tag: "Plan" }>, "memory">
 
-/** The folder that it lies in, written unless it is there. Memory is asked here, the disk by `synth`, before a byte is written. */
-export const writeSynthetic = <E, R>(
-  out: string,
-  shapes: string,
-  layers: number,
-  planOf: Effect.Effect<Planned, E, R>
-): Effect.Effect<string, E | NotPossible, R> =>
+/** Before anything is fetched or written: whether this machine's memory holds the run of these shapes. */
+export const requireMemory = <E, R>(planOf: Effect.Effect<Planned, E, R>): Effect.Effect<void, E | NotPossible, R> =>
   Effect.gen(function* () {
     const { peakBytes } = (yield* planOf).memory
     if (peakBytes > totalmem())
       return yield* new NotPossible({
         message: `a run would take ${peakBytes} bytes and this machine has ${totalmem()}; give fewer --layers or --tokens, or a lower --rank`
       })
+  })
+
+/** The folder that it lies in, written unless it is there. The disk is asked by `synth`, before a byte is written. */
+export const writeSynthetic = (out: string, shapes: string, layers: number): Effect.Effect<string, NotPossible> =>
+  Effect.gen(function* () {
     const folder = join(out, `random-${layers}-layers`)
     if (existsSync(join(folder, "config.json"))) return folder
     const words = ["synth", "--config", shapes, "--dtype", "bf16", "--layers", String(layers), "--out", folder]

@@ -78,7 +78,8 @@ export class CpuQueue extends Queue {
       id = this.#native.kernel(kernel.name, kernel.fields, kernel.outputs, this.#isa)
       this.#ids.set(kernel, id)
     }
-    this.#profile?.enqueued(this.progress.submitted, command, this.origin, id >= 0 ? this.#isa : "reference")
+    const runsAs = id >= 0 ? this.#isa : "reference"
+    this.#profile?.enqueued(this.progress.submitted, command, this.origin, runsAs, this.#native.threadSeconds())
     const length = this.#encode(id, command)
     if (id >= 0) this.#native.enqueue(this.#handle, this.#numbers, length)
     else {

@@ -13,20 +13,22 @@ export interface ProfiledCommand extends Work {
   readonly implementation: string
   /** Shapes of its operands, for a trace. */
   readonly shapes: string
-  /** Milliseconds of the JavaScript clock. */
+  /** Seconds of processor time of the thread that enqueued it: others that used the machine do not count. */
   readonly enqueuedAt: number
   /** Seconds of the queue's clock. */
   readonly begin: number
   readonly end: number
 }
 
+type Pending = Omit<ProfiledCommand, "begin" | "end" | "shapes"> & { readonly operands: ReadonlyArray<Operand> }
+
 export class Profile {
   readonly commands: Array<ProfiledCommand> = []
-  readonly #pending = new Map<number, Omit<ProfiledCommand, "begin" | "end">>()
+  readonly #pending = new Map<number, Pending>()
   readonly #segments = new WeakMap<Cell, Int32Array>()
   #take: (() => Float64Array) | undefined
 
-  enqueued(number: number, command: Command, op: string, implementation: string): void {
+  enqueued(number: number, command: Command, op: string, implementation: string, enqueuedAt: number): void {
     const pairs = (window: number): number => {
       const cell = command.operands.at(-1)?.cell
       const segments = cell === undefined ? undefined : this.#segments.get(cell)
@@ -36,8 +38,8 @@ export class Profile {
       kernel: command.kernel.name,
       op,
       implementation,
-      shapes: command.operands.map(({ tensor }) => `${tensor.dtype}[${tensor.shape}]`).join(" "),
-      enqueuedAt: performance.now(),
+      operands: command.operands,
+      enqueuedAt,
       ...workOf(command, pairs)
     })
   }
@@ -64,7 +66,10 @@ export class Profile {
     for (let i = 0; i + 2 < times.length; i += 3) {
       const known = this.#pending.get(times[i]!)
       this.#pending.delete(times[i]!)
-      if (known !== undefined) this.commands.push({ ...known, begin: times[i + 1]! / 1e9, end: times[i + 2]! / 1e9 })
+      if (known === undefined) continue
+      const { operands, ...rest } = known
+      const shapes = operands.map(({ tensor }) => `${tensor.dtype}[${tensor.shape}]`).join(" ")
+      this.commands.push({ ...rest, shapes, begin: times[i + 1]! / 1e9, end: times[i + 2]! / 1e9 })
     }
     return this.commands
   }

@@ -112,6 +112,8 @@ export interface Native {
   peak(kind: string, threads: number, ms: number): number
   /** Bytes a second, measured for `ms` each on 128 MiB a thread. `copy` counts reads and writes. Blocks. */
   bandwidth(threads: number, ms: number): { readonly read: number; readonly copy: number }
+  /** Processor time of the calling thread, in seconds: what it waited for a core does not count. */
+  threadSeconds(): number
 }
 
 const platform = `${process.platform}-${process.arch}`
@@ -127,7 +129,7 @@ const buildCommand = (): string => {
   return existsSync(program) ? `node "${program}"` : "bun run build:native"
 }
 
-/** Loads the library once. Throws what is missing and how to get it. */
+/** Loads the library once. Throws what is missing and how to get it, or what is wrong with GRAFT_ISA. */
 export const loadNative = (): Native => {
   if (loaded !== undefined) return loaded
   const path = nativePath()
@@ -136,10 +138,10 @@ export const loadNative = (): Native => {
       `@graft/backend-cpu has no native library for ${platform} (${path}): build it with \`${buildCommand()}\`; it needs g++ or clang++ of C++20`
     )
   }
+  let native: Native
   try {
     // The library exports exactly these functions; engine/binding.cc checks their arguments.
-    loaded = createRequire(import.meta.url)(path) as Native
-    return loaded
+    native = createRequire(import.meta.url)(path) as Native
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new Error(
@@ -147,4 +149,7 @@ export const loadNative = (): Native => {
       { cause }
     )
   }
+  native.info()
+  loaded = native
+  return native
 }

@@ -1,6 +1,8 @@
 /** The prepared file: the same bits with it and without, whole or absent after any kill, and refused where it is of another model. */
 import assert from "node:assert/strict"
+import { spawnSync } from "node:child_process"
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs"
+import { hostname } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -118,6 +120,14 @@ test(
   }
 )
 
+test("the lock of a process that was killed when all was made goes with the next start", TIMEOUT, async () => {
+  const lock = join(kept, ".lock")
+  const dead = spawnSync(process.execPath, ["--version"]).pid
+  writeFileSync(lock, JSON.stringify({ pid: dead, host: hostname(), began: "", since: "2026-01-01" }))
+  assert.match(await graftOk(...of(model, "--prepared", kept, "--out", join(folder, "l"))), /from the prepared file/)
+  assert.ok(!existsSync(lock))
+})
+
 test("a copy of the source is known by its content; one that was changed is another", TIMEOUT, async () => {
   const copy = join(folder, "copy")
   cpSync(model, copy, { recursive: true })
@@ -194,7 +204,10 @@ test("a disk without room is told before a byte is written", TIMEOUT, async () =
 })
 test("small models are quantised at each start, unless a place is named", TIMEOUT, async () => {
   const { isMade, model: found } = await Effect.runPromise(
-    Effect.scoped(Effect.flatMap(openModel(model), (opened) => findPrepared(opened, { ...input })))
+    Effect.flatMap(openModel(model), (opened) => findPrepared(opened, { ...input })).pipe(
+      Effect.scoped,
+      Effect.provide(NodeServices.layer)
+    )
   )
   assert.ok(isMade && found.preparedFrom === undefined)
 })

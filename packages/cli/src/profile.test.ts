@@ -16,7 +16,7 @@ const native = { ...TIMEOUT, skip: !backends.includes("cpu") }
 
 test("steps are cut where the optimiser ends, and the first is left out", () => {
   const at = (op: string, begin: number, flops = 0) => ({
-    ...{ op, kernel: "k", implementation: "avx2", shapes: "", flops, bytes: 8, enqueuedAt: 1000 * begin },
+    ...{ op, kernel: "k", implementation: "avx2", shapes: "", flops, bytes: 8, enqueuedAt: begin },
     ...{ begin, end: begin + 1 }
   })
   const step = (from: number) => [at("batch", from), at("linear", from + 1, 6), at("optimiser", from + 3)]
@@ -39,15 +39,29 @@ test("--profile: a table by op, a trace, and the figures for machines", native, 
   assert.match(said, /op +kernel +runs as +calls +ms a step +GFLOP\/s +GB\/s +share/)
   assert.match(said, /loraLinear \(fused\) backward +gemm +\w+ +[\d,]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ %/)
   assert.match(said, /products and attention [\d.]+ %; all else [\d.]+ %.*enqueuing [\d.]+ %/)
-  const trace = JSON.parse(readFileSync(join(out, "trace.json"), "utf8")) as {
-    traceEvents: ReadonlyArray<{ name: string; ph: string; ts: number; dur: number; args: { op: string } }>
+  const { traceEvents } = JSON.parse(readFileSync(join(out, "trace.json"), "utf8")) as {
+    traceEvents: ReadonlyArray<Record<string, unknown>>
   } // what traceOf writes; looked at below
-  assert.ok(trace.traceEvents.length > 100)
-  assert.ok(trace.traceEvents.every(({ ph, ts, dur }) => ph === "X" && ts >= 0 && dur >= 0))
-  assert.ok(
-    trace.traceEvents.some(({ name, args }) => name === "attentionBackward" && args.op === "attention backward")
+  const [named, ran] = [traceEvents.filter(({ ph }) => ph === "M"), traceEvents.filter(({ ph }) => ph === "X")]
+  assert.deepEqual(
+    named.map(({ name }) => name),
+    ["process_name", "thread_name"]
   )
+  assert.ok(ran.length > 100 && named.length + ran.length === traceEvents.length)
+  let last = 0
+  for (const { name, cat, pid, tid, ts, dur, args } of ran) {
+    assert.ok([name, cat].every((text) => typeof text === "string" && text !== ""))
+    assert.ok([pid, tid, ts, dur].every((n) => typeof n === "number" && Number.isFinite(n) && n >= 0))
+    assert.ok(Number(ts) >= last, "a thread's events follow one another: Perfetto drops those that overlap")
+    last = Number(ts) + Number(dur) - 1e-3 // digits of a sum
+    const values = Object.values(args as object)
+    assert.ok(values.length === 5 && values.every((value) => typeof value === "string" || Number.isFinite(value)))
+  }
+  assert.ok(ran.some(({ name, cat }) => name === "attentionBackward" && cat === "attention backward"))
 })
+
+const implementationsIn = (plan: Record<string, unknown> | undefined) =>
+  (plan?.implementations ?? []) as ReadonlyArray<{ readonly op: string; readonly implementation: string }> // the Plan event's
 
 test("--fused off, some, on: the plan says which runs, losses and gradients are the same", native, async () => {
   const train = async (name: string, fused: string) => {
@@ -57,6 +71,8 @@ test("--fused off, some, on: the plan says which runs, losses and gradients are 
     const steps = jsonLines(readFileSync(join(out, "metrics.jsonl"), "utf8"))
     return {
       overrides: plan?.overrides,
+      ops: new Map(implementationsIn(plan).map(({ op, implementation }) => [op, implementation])),
+      page: readFileSync(join(out, "report.html"), "utf8"),
       numbers: steps.flatMap(({ loss, gradNorm }) => [Number(loss), Number(gradNorm)])
     }
   }
@@ -64,6 +80,17 @@ test("--fused off, some, on: the plan says which runs, losses and gradients are 
   assert.deepEqual(off.overrides, [])
   assert.deepEqual(one.overrides, [{ op: "loraLinear", implementation: "fused" }])
   assert.ok(Array.isArray(on.overrides) && on.overrides.length >= 1)
+  assert.deepEqual([...new Set(off.ops.values())], ["core"])
+  assert.deepEqual(
+    ["linear", "loraLinear", "loraQkv", "rope", "attention"].map((op) => one.ops.get(op)),
+    [undefined, "fused", undefined, "core", "core"]
+  )
+  assert.deepEqual(
+    ["linear", "loraLinear", "loraQkv", "rope", "attention"].map((op) => on.ops.get(op)),
+    [undefined, "fused", "fused", "in place", "core"]
+  )
+  assert.match(off.page, /core: embedding, rmsNorm, linear/)
+  assert.match(on.page, /fused: loraQkv, loraLinear, .*; in place: rope; core: embedding, /)
   assert.equal(off.numbers.length, 6)
   for (const { numbers } of [one, on])
     for (const [i, wanted] of off.numbers.entries())

@@ -26,7 +26,9 @@ export type TrainEvent = Data.TaggedEnum<{
     readonly variants: ReadonlyArray<string>
     readonly compute: string
     readonly opsPerStep: number
-    /** Which implementation runs for the ops that a layer replaced. */
+    /** Which implementation runs for each op of a step, in the order of first use: a layer's, or "core". */
+    readonly implementations: ReadonlyArray<{ readonly op: string; readonly implementation: string }>
+    /** Those that a layer replaced, used or not. */
     readonly overrides: ReadonlyArray<{ readonly op: string; readonly implementation: string }>
   }
   readonly Load: { readonly path: string; readonly bytes: number; readonly loadedBytes: number }

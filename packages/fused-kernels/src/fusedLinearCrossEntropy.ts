@@ -107,8 +107,12 @@ const eachChunk = (
     const [part, logits] = [rowsOf.take(rows), logitsOf.take(rows)]
     g.run(takeRows, [part, x, order], { from: row0, limit: x.rows })
     applyMatrix(g, logits, part, head)
-    g.run(crossEntropyRows, [losses, logits, own], { row0, rows, vocab, gradient, softCap, smoothing })
-    visit?.({ x: part, dLogits: logitsOf.rounded(), row0, rows })
+    for (const { from, logits: of, gradient: to } of logitsOf.stretches()) {
+      const operands = to === of ? [losses, to, own] : [losses, to, own, of]
+      const stretch = { row0: row0 + from, rows: of.rows }
+      g.run(crossEntropyRows, operands, { ...stretch, vocab, gradient, softCap, smoothing })
+    }
+    visit?.({ x: part, dLogits: logitsOf.gradient(), row0, rows })
     for (const buffer of [rowsOf, logitsOf]) buffer.give()
   }
   for (const buffer of [rowsOf, logitsOf]) buffer.free()

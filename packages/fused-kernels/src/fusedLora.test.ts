@@ -26,9 +26,9 @@ for (const one of loraCases) {
   testGradient("fused-kernels", one)
   testOp("fused-kernels", reference, fused)
   for (const activations of ["f32", "bf16"] as const) {
-    test(`${one.name}: fused, recomputed or not, as composed, in ${activations}`, async () => {
-      const tolerance = activations === "f32" ? 1e-5 : 1 / 32 // composed rounds a linear and its sum with the adapters, fused once
-      const wanted = await settled(one, activations)
+    test(`${one.name}: fused in ${activations}, recomputed or not, as composed in f32`, async () => {
+      const tolerance = activations === "f32" ? 1e-5 : 1 / 32
+      const wanted = await settled(one, "f32") // composed in bf16 rounds more often than fused, and is up to 1/14 from this
       for (const other of [fused, recomputed(fused)]) {
         const got = await settled(other, activations)
         for (const [i, values] of wanted.entries())

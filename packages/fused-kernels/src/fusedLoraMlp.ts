@@ -7,8 +7,8 @@
  * Kept: x, e, u and the narrow products. Backwards one buffer [tokens, inner] holds h, computed again from e and u for the
  * gradient of down's A, and then dh; de and du are written over e and u, as unsloth/kernels/fast_lora.py (LoRA_MLP) does.
  * Against the composed ops it saves two or three tensors of that size at the peak, and the passes that sharedInput.ts names
- * for gate and up together. A recomputation of which the output is not read leaves the product with W_down out. The composed
- * twin is core's ops/loraMlp.ts.
+ * for gate and up together. A recomputation of which the output is not read leaves h and the products with W_down and down's A
+ * to the backward, which makes h anyway. The composed twin is core's ops/loraMlp.ts.
  */
 import { loraMlp, override, Routed } from "@graft/core"
 import { adapterGradients, applyAdapted, groupsOf, hiddenOf, inputGradient } from "./sharedInput.ts"
@@ -22,13 +22,17 @@ export const fusedLoraMlp = override(loraMlp, {
     const [e, u] = [g.tensor(inner, "gate"), g.tensor(inner, "up")]
     applyAdapted(g, e, x, gate.weight, 0, groups, hidden)
     applyAdapted(g, u, x, up.weight, 1, groups, hidden)
-    const h = g.tensor(inner, "gated")
-    if (!unread || downGroups.length > 0) g.run(kernels.forward, [h, e, u], null)
-    const downHidden = hiddenOf(g, h, downGroups)
-    const make = () => g.tensor([x.rows, down.weight.outFeatures], "loraMlp")
-    const out = unread ? g.queue.mute(make) : make()
-    if (!unread) applyAdapted(g, out, h, down.weight, 0, downGroups, downHidden)
-    g.release(h)
+    const finish = () => {
+      const h = g.tensor(inner, "gated")
+      g.run(kernels.forward, [h, e, u], null)
+      const downHidden = hiddenOf(g, h, downGroups)
+      const out = g.tensor([x.rows, down.weight.outFeatures], "loraMlp")
+      applyAdapted(g, out, h, down.weight, 0, downGroups, downHidden)
+      g.release(h)
+      return { out, downHidden }
+    }
+    // Backward makes h anyway, and down's narrow product with it.
+    const { out, downHidden } = unread ? { ...g.queue.mute(finish), downHidden: undefined } : finish()
     const kept = groups.length > 0 ? x : new Routed(x)
     return { out, saved: { x: kept, e, u, gate, up, down, kernels, groups, hidden, downGroups, downHidden } }
   },
@@ -37,7 +41,9 @@ export const fusedLoraMlp = override(loraMlp, {
     const input = x instanceof Routed ? x.tensor : x
     const h = g.tensor(e.shape, "gated, then its gradient")
     if (downGroups.length > 0) g.run(kernels.forward, [h, e, u], null)
-    const dDown = adapterGradients(g, [dy], h, downGroups, downHidden, into)
+    const narrow = downHidden ?? hiddenOf(g, h, downGroups)
+    const dDown = adapterGradients(g, [dy], h, downGroups, narrow, into)
+    if (downHidden === undefined) for (const t of narrow) g.release(t)
     const passed = g.needs(input) || groups.length > 0
     const dh = passed ? { tensor: h, accumulate: false } : undefined
     inputGradient(g, dh, [[down.weight, dy]], downGroups, dDown)

@@ -8,12 +8,16 @@
  * so that x is read once where it was read for each, forwards and for dA. Where adapters see all rows of x, s · h B_iᵀ and dh A
  * are tails of the products with W (core's Weight.ts): y and dx are written once, not read and written again. An adapter with dropout
  * has a mask of its own (PEFT's semantics: one dropout a module), and so a product of its own.
+ *
+ * In bf16 A xᵀ and Bᵀ dyᵀ take A and B rounded to it: bf16 instructions want both sides in it, and the left one of a product in
+ * f32 would have it multiplied in f32, at half the rate.
  */
 import {
   type AdaptedWeight,
   type AdapterSegment,
   addInto,
   type Destination,
+  type DType,
   dropoutInto,
   fill,
   type Graph,
@@ -61,13 +65,25 @@ const inputOf = (g: Graph, x: Tensor, { start, rows, members: [first] }: Group) 
   dropoutInto(g, t, x, dropout, start, { rows, xRow: start })
   return { t, row: 0, release: () => g.release(t) }
 }
-/** A [R, in] of a group: the only A, or a copy of all, in f32 as they are. */
-const stackedA = (g: Graph, { rank, members }: Group) => {
+interface Factor {
+  readonly t: Tensor
+  readonly release: () => void
+}
+/** A [R, in] of a group: the only A, or a copy of all, in f32 as they are; or in `dtype`. */
+const stackedA = (g: Graph, { rank, members }: Group, dtype?: DType): Factor => {
   const [first, second] = members
-  if (second === undefined) return { a: first!.segment.a, release: () => {} }
-  const a = g.tensor([rank, first!.segment.a.columns], "A of all", "f32")
-  for (const { segment, row } of members) addInto(g, a, segment.a, { outRow: row })
-  return { a, release: () => g.release(a) }
+  const only = first!.segment.a
+  if (second === undefined && (dtype ?? only.dtype) === only.dtype) return { t: only, release: () => {} }
+  const t = g.tensor([rank, only.columns], "A of all", dtype ?? "f32")
+  for (const { segment, row } of members) addInto(g, t, segment.a, { outRow: row })
+  return { t, release: () => g.release(t) }
+}
+/** b, or a copy in `dtype`. */
+const factorIn = (g: Graph, b: Tensor, dtype: DType): Factor => {
+  if (b.dtype === dtype) return { t: b, release: () => {} }
+  const t = g.tensor(b.shape, "B", dtype)
+  addInto(g, t, b)
+  return { t, release: () => g.release(t) }
 }
 
 /** Gives hᵀ of each group. */
@@ -75,7 +91,7 @@ export const hiddenOf = (g: Graph, x: Tensor, groups: ReadonlyArray<Group>): Rea
   groups.map((group) => {
     const h = g.tensor([group.rank, group.rows], "A xᵀ")
     const input = inputOf(g, x, group)
-    const { a, release } = stackedA(g, group)
+    const { t: a, release } = stackedA(g, group, x.dtype)
     const sizes = { m: group.rank, k: x.columns, n: group.rows, tb: true, bRow: input.row }
     g.run(gemm, [h, a, input.t], { ...plainGemm, ...sizes })
     release()
@@ -139,7 +155,9 @@ export const adapterGradients = (
         g.run(gemm, [db.tensor, dy, hidden[i]!], { ...plainGemm, ...sizes, aRow: start, bRow: row })
       }
       const sizes = { m: b.columns, k: b.rows, n: rows, ta: true, tb: true, scale, outRow: row, bRow: start }
-      g.run(gemm, [dh, b, dy], { ...plainGemm, ...sizes })
+      const factor = factorIn(g, b, dy.dtype)
+      g.run(gemm, [dh, factor.t, dy], { ...plainGemm, ...sizes })
+      factor.release()
     }
     gradientOfA(g, dh, x, group, into)
     return dh
@@ -163,7 +181,7 @@ export const inputGradient = (
       const accumulate = dx.accumulate || i > 0
       const group = i === products.length - 1 ? groups[tailed] : undefined
       const stacked = group && stackedA(g, group)
-      const tail = stacked && { h: dhs[tailed]!, transposed: true, factor: stacked.a }
+      const tail = stacked && { h: dhs[tailed]!, transposed: true, factor: stacked.t }
       weight.applyTransposed(dx.tensor, dy, { accumulate, tail })
       stacked?.release()
     }
@@ -201,7 +219,7 @@ const gradientOfA = (g: Graph, dh: Tensor, x: Tensor, group: Group, into: Into):
 /** dx += dh A, dropped out as the input was. */
 const addShare = (g: Graph, dx: Tensor, dh: Tensor, group: Group): void => {
   const { start, rows, rank, members } = group
-  const { a, release } = stackedA(g, group)
+  const { t: a, release } = stackedA(g, group)
   const sizes = { m: rows, k: rank, n: dx.columns, ta: true }
   const dropout = members[0]?.segment.dropout
   if (dropout === undefined) {

@@ -36,15 +36,13 @@ import {
   type Tensor
 } from "@graft/core"
 import { withNoise } from "./neftune.ts"
+import { BATCH, OPTIMISER } from "./origins.ts"
 import { parameterPieces } from "./parameterPieces.ts"
 import { savedParameters } from "./savedParameters.ts"
 import { scoreOf } from "./scoreOf.ts"
 import { type Stack, stackOf } from "./stackOf.ts"
 import { stepTogether } from "./stepTogether.ts"
 import { summedLoss } from "./summedLoss.ts"
-
-/** The origin of the commands behind the gradients. */
-export const OPTIMISER = "optimiser"
 
 /** The parts of a run as functions of a queue: nothing here holds a buffer. */
 export interface Recipe extends Assembly {
@@ -211,7 +209,7 @@ const sessionOf = (
   const { logitSoftCap: softCap = 0 } = model.description
 
   const gather: Session["gather"] = (step, micro) => {
-    queue.origin = "batch"
+    queue.origin = BATCH
     const inStep = new Scope(queue, "activations")
     const scalar = (name: string): Tensor => inStep.tensor([1], name)
     const [loss, one, tokens] = [scalar("loss"), scalar("one"), scalar("tokens")]
@@ -228,7 +226,7 @@ const sessionOf = (
       sink,
       pass: (documents) => {
         use()
-        queue.origin = "batch"
+        queue.origin = BATCH
         using inBatch = new Scope(queue, "activations")
         const batch = collate(inBatch, documents, { seed: recipe.seed, step, training: true })
         const table = neftuneAlpha > 0 ? withNoise(overrides, inBatch, documents, batch, neftuneAlpha) : overrides

@@ -76,12 +76,12 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
       evaluationProblem(options, evaluation.length) ??
       variantsProblem(variants.map(({ name }) => name))
     if (message !== undefined) return yield* new BadStack({ message })
-    const { memory, trainableParameters, ops, program, memoryOverStep, stateBytes, optimizerBytes } = yield* Effect.try(
-      {
-        try: () => planOf(backend.limits, recipe, micro, { evaluation, adapters, sampling }),
-        catch: LoadError.from
-      }
-    )
+    const plan = yield* Effect.try({
+      try: () => planOf(backend.limits, recipe, micro, { evaluation, adapters, sampling }),
+      catch: LoadError.from
+    })
+    const { memory, trainableParameters, ops, program, implementations, memoryOverStep } = plan
+    const { stateBytes, optimizerBytes } = plan
     const overrides = [...kernels.overrides.values()].map(({ op, implementation }) => ({ op, implementation }))
     const event = TrainEvent.Plan({
       parts: inUse,
@@ -99,6 +99,7 @@ const makeTraining = Effect.fnUntraced(function* (options: TrainerOptions) {
       variants: variants.map(({ name }) => name),
       compute,
       opsPerStep: ops.length,
+      implementations,
       overrides
     })
     return { event, program }

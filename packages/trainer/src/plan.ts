@@ -13,8 +13,9 @@ import {
   tokensIn
 } from "@graft/core"
 import { memoryOverStep, WatchedQueue } from "./memoryOverStep.ts"
+import { BATCH, OPTIMISER } from "./origins.ts"
 import type { SamplingService } from "./Sampling.ts"
-import { makeSessions, OPTIMISER, type Recipe } from "./Session.ts"
+import { makeSessions, type Recipe } from "./Session.ts"
 import { stepTogether } from "./stepTogether.ts"
 
 export interface RunPlan {
@@ -23,6 +24,8 @@ export interface RunPlan {
   readonly ops: ReadonlyArray<string>
   /** Those up to the gradients with their parameters, shapes and dtypes: what a run computes. */
   readonly program: ReadonlyArray<string>
+  /** Which implementation each op of that step has, in the order of first use. */
+  readonly implementations: ReadonlyArray<{ readonly op: string; readonly implementation: string }>
   readonly trainableParameters: number
   /** Bytes of all pieces of a checkpoint, and of the optimiser's among them. */
   readonly stateBytes: number
@@ -39,10 +42,12 @@ export const blankDocument = (tokens: number): MicroBatch[number] => ({
 
 class ProgramQueue extends WatchedQueue {
   readonly program: Array<string> = []
+  readonly origins = new Set<string>()
   protected override submit(command: Command): void {
     super.submit(command)
     const { kernel, params, operands } = command
     if (!this.watching || this.origin === OPTIMISER || this.origin === RESIDENCY) return // their state may lie elsewhere: the rule is named apart
+    this.origins.add(this.origin)
     this.program.push(
       `${kernel.name} ${JSON.stringify(params)} ${operands.map(({ tensor: { dtype, shape } }) => `${dtype}[${shape}]`).join(" ")}`
     )
@@ -107,10 +112,27 @@ export const planOf = (
     .reduce((n, [, t]) => n + t.size, 0)
   const stateBytes = bytesOf(sessions.flatMap(({ pieces }) => pieces))
   const optimizerBytes = bytesOf(sessions.flatMap(({ optimizer }) => optimizer.pieces))
-  const { plan: memory, program, moments } = queue
+  const { plan: memory, program, moments, origins } = queue
+  const implementations = implementationsIn(origins)
   const over = memoryOverStep(moments)
-  return { memory, ops: ops ?? [], program, trainableParameters, stateBytes, optimizerBytes, memoryOverStep: over }
+  return {
+    ...{ memory, ops: ops ?? [], program, implementations, trainableParameters },
+    ...{ stateBytes, optimizerBytes, memoryOverStep: over }
+  }
 }
+/** The tape's own: what an op did is done once more. */
+const AGAIN = "computed again"
+/** Ops by what they call themselves while they enqueue: `rope (in place) backward`. */
+const implementationsIn = (origins: ReadonlySet<string>): RunPlan["implementations"] => {
+  const found = new Map<string, string>()
+  for (const origin of origins) {
+    if (origin === BATCH || origin === AGAIN) continue
+    const [, op = origin, implementation = "core"] = /^(\S+)(?: \((.*)\))?(?: backward)?$/.exec(origin) ?? []
+    if (!found.has(op)) found.set(op, implementation)
+  }
+  return [...found].map(([op, implementation]) => ({ op, implementation }))
+}
+
 const bytesOf = (pieces: ReadonlyArray<StatePiece>): number => pieces.reduce((sum, { bytes }) => sum + bytes, 0)
 const distinct = (batches: ReadonlyArray<MicroBatch>): ReadonlyArray<MicroBatch> => [
   ...new Map(batches.map((documents) => [shapeOf(documents), documents])).values()

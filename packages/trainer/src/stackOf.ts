@@ -23,6 +23,7 @@ import {
   tokensIn
 } from "@graft/core"
 import { withNoise } from "./neftune.ts"
+import { BATCH } from "./origins.ts"
 import type { Gathering, Recipe } from "./Session.ts"
 import { summedLoss } from "./summedLoss.ts"
 
@@ -69,7 +70,7 @@ export const stackOf = (
     takes: (tokens) => tokens > FEW_ROWS && tokens <= most,
     pass: (gathered, step, documents) => {
       for (const linear of linears) if (linear !== undefined) model.linears.replace(linear.path, () => linear)
-      queue.origin = "batch"
+      queue.origin = BATCH
       using inBatch = new Scope(queue, "activations")
       const context = { seed, step, training: true }
       const all = gathered.flatMap(() => documents)

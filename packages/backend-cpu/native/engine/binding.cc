@@ -218,6 +218,8 @@ static napi_value peak(const Arguments& arguments) {
                                                arguments.number(2, "ms")));
 }
 
+static napi_value threadSeconds(const Arguments& arguments) { return makeNumber(arguments.env(), threadSeconds()); }
+
 static napi_value bandwidth(const Arguments& arguments) {
   const napi_env env = arguments.env();
   const auto found = memoryBandwidth(arguments.integer(0, "threads", 1, mostThreads), arguments.number(1, "ms"));
@@ -285,6 +287,7 @@ static napi_value define(napi_env env, napi_value exports) {
       binding->method<loadPlugin>("loadPlugin"),
       binding->method<peak>("peak"),
       binding->method<bandwidth>("bandwidth"),
+      binding->method<threadSeconds>("threadSeconds"),
   };
   check(env, napi_define_properties(env, exports, sizeof methods / sizeof *methods, methods), "defining the binding");
   return exports;

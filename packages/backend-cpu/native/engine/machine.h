@@ -12,5 +12,7 @@ int usableCores();
 uint64_t usableMemoryBytes();
 /** The processor's name, "unknown" where the system does not tell. */
 std::string processorModel();
+/** Processor time of the calling thread, in seconds: what it ran, not what it waited for a core. */
+double threadSeconds();
 
 }  // namespace graft

@@ -1,5 +1,5 @@
 // Causal attention over segments, forward, by tiles with a running softmax: memory is linear in the length.
-// graft-isa: scalar avx2 avx512 neon
+// graft-isa: scalar avx2 avx512 avx512bf16 neon neonbf16
 //
 //   s_j = scale · q_i · k_j over the keys j that query i sees; lse = log Σ_j e^s_j; out = Σ_j e^(s_j − lse) · v_j
 //   with a soft cap c > 0 (Gemma 2, arXiv:2408.00118 §2): s_j = c · tanh(scale · q_i · k_j / c)
@@ -76,7 +76,7 @@ static void attend(const Attention& call, const Rows& rows, Scratch scratch) { a
 #else
 
 constexpr int64_t kPanels = kRowsTogether / kPanel;
-/** Keys of a tile: their scores are a panel of 4 KiB for AVX2, K and V of headDim 128 are 32 KiB each. */
+/** Keys of a tile: their scores are a panel of 4 KiB for AVX2, K and V of headDim 128 are 32 KiB each in f32. */
 constexpr int64_t kKeys = 64;
 /** Beyond it the panels of a task would not fit in a worker's scratch. */
 constexpr int64_t kLargestHeadDim = 1536;
@@ -95,72 +95,104 @@ GRAFT_INLINE void mask(float* scores, int64_t n, const int32_t* hidden, const in
   }
 }
 
-/** scores = c · tanh(scores / c) */
-static void capScores(float* scores, int64_t n, float c) {
-  map(scores, n, [&](F32 s) { return c * tanh(s / c); }, scores);
+/** q · k become scores: scale · q · k or, with a cap c > 0, c · tanh(scale · q · k / c). */
+static void bend(float* products, int64_t n, float scale, float c) {
+  if (c > 0) map(products, n, [&](F32 x) { return c * tanh(x * (scale / c)); }, products);
+  else map(products, n, [&](F32 x) { return scale * x; }, products);
 }
 
 /** The reference of a lane that has seen no key yet: below all scores, and finite, so that no difference of two is NaN. */
 constexpr float kNoScore = -3.0e38f;
 
 /** The rows of one panel, as the loop over key tiles leaves them. */
+template <class Kind>
 struct Panel {
-  float *query, *result;  // [headDim, kPanel]
-  int64_t begin, lanes;   // rows
-  int64_t start;          // the first tile that some row sees
-  int64_t shared, fewest; // all rows see the keys [shared, fewest) of the tiles …
-  int64_t most;           // … and none sees a key from here on
-  alignas(64) float reference[kPanel], total[kPanel];
+  typename Kind::Element* query;  // [headDim, kPanel]
+  float* result;                  // likewise
+  int64_t begin, lanes;           // rows
+  int64_t start;                  // the first tile that some row sees
+  int64_t shared, fewest;         // all rows see the keys [shared, fewest) of the tiles …
+  int64_t most;                   // … and none sees a key from here on
+  alignas(64) float reference[kPanel], total[kPanel];  // in powers of two
+  alignas(64) float used[kPanel];  // the total of the weights as they were rounded, by which the result is divided
 };
 
-/** How far above a lane's reference a score may lie. */
-constexpr float kHeadroom = 8;
+/** How far above a lane's reference a score may lie, in powers of two. */
+constexpr float kHeadroom = 11.5f;
 
 /**
- * scores [keys, kPanel] become e^(score − reference), references and totals are updated, and the panel's result is shrunk
- * to a new reference where it exists (from the second tile on).
+ * x [keys, kPanel] become 2^(factor · x − reference), references and totals are updated, and the panel's result is shrunk
+ * to a new reference where it exists (from the second tile on). Of Pairs the weights are rounded; their total is taken
+ * before, for lse, and after, so that a row's weights add up to 1 and the error of a large one is mostly divided out.
  */
-static void soften(Panel& panel, float* scores, int64_t keys, int64_t n, bool exists) {
-  constexpr int vectors = kPanel / kLanes;
-  F32 even[vectors], odd[vectors], reference[vectors], added[vectors], shrink[vectors];
+template <class Kind>
+static void soften(Panel<Kind>& panel, float* x, float factor, int64_t keys, int64_t n, bool exists) {
+  F32 even[2], odd[2], reference[2], added[2], used[2], shrink[2];
   bool moved = false;
-  for (int c = 0; c < vectors; c++) even[c] = odd[c] = load(scores + (keys - 1) * kPanel + c * kLanes);
+  for (int c = 0; c < 2; c++) even[c] = odd[c] = load(x + (keys - 1) * kPanel + c * kLanes);
   for (int64_t j = 0; j + 2 <= keys; j += 2)
-    for (int c = 0; c < vectors; c++) {
-      even[c] = maximum(load(scores + j * kPanel + c * kLanes), even[c]);
-      odd[c] = maximum(load(scores + (j + 1) * kPanel + c * kLanes), odd[c]);
+    for (int c = 0; c < 2; c++) {
+      even[c] = maximum(load(x + j * kPanel + c * kLanes), even[c]);
+      odd[c] = maximum(load(x + (j + 1) * kPanel + c * kLanes), odd[c]);
     }
-  for (int c = 0; c < vectors; c++) {
-    const F32 before = load(panel.reference + c * kLanes), top = maximum(even[c], odd[c]);
+  for (int c = 0; c < 2; c++) {
+    const F32 before = load(panel.reference + c * kLanes), top = factor * maximum(even[c], odd[c]);
     const auto grown = top > before + kHeadroom;
     reference[c] = select(grown, top, before);
-    shrink[c] = softmaxExp(before - reference[c]);
-    added[c] = splat(0);
+    shrink[c] = softmaxExp2(before - reference[c]);
+    added[c] = used[c] = splat(0);
     moved = moved || any(grown);
     store(panel.reference + c * kLanes, reference[c]);
   }
-  for (int64_t j = 0; j < keys; j++)
-    for (int c = 0; c < vectors; c++) {
-      float* at = scores + j * kPanel + c * kLanes;
-      const F32 weight = softmaxExp(load(at) - reference[c]);
-      added[c] += weight;
-      store(at, weight);
+  const auto weigh = [&](int64_t j, F32 (&weights)[2]) {
+    for (int c = 0; c < 2; c++) {
+      weights[c] = softmaxExp2(fma(load(x + j * kPanel + c * kLanes), splat(factor), -reference[c]));
+      added[c] += weights[c];
     }
-  for (int c = 0; c < vectors; c++) store(panel.total + c * kLanes, load(panel.total + c * kLanes) * shrink[c] + added[c]);
+  };
+  F32 upper[2], lower[2];
+  const auto put = [&](int64_t j) {
+    putRows<Kind>(x, j, upper, lower);
+    if constexpr (Kind::perElement == 2)
+      for (int c = 0; c < 2; c++)
+        used[c] = Pairs::step(Pairs::load(right<Pairs>(x) + j / 2 * kPanel + c * kLanes), panels::broadcast(0x3f803f80u), used[c]);
+  };
+  int64_t j = 0;
+  for (; j + 2 <= keys; j += 2) {
+    weigh(j, upper);
+    weigh(j + 1, lower);
+    put(j);
+  }
+  if (j < keys) {
+    weigh(j, upper);
+    lower[0] = lower[1] = splat(0);
+    put(j);
+  }
+  for (int c = 0; c < 2; c++) {
+    float *total = panel.total + c * kLanes, *part = panel.used + c * kLanes;
+    store(total, load(total) * shrink[c] + added[c]);
+    store(part, load(part) * shrink[c] + (Kind::perElement == 2 ? used[c] : added[c]));
+  }
   for (int64_t i = 0; moved && exists && i < n; i++)
-    for (int c = 0; c < vectors; c++) {
+    for (int c = 0; c < 2; c++) {
       float* at = panel.result + i * kPanel + c * kLanes;
       store(at, load(at) * shrink[c]);
     }
 }
 
+template <class Kind>
 static void attendPanels(const Attention& call, const Rows& rows, Scratch scratch) {
-  const int64_t n = call.heads.headDim, panels = ceilDiv(rows.end - rows.begin, kPanel);
-  float *key = scratch.take(kKeys * n), *value = scratch.take(kKeys * n), *scores = scratch.take(kKeys * kPanel);
-  Panel panel[kPanels];
+  using Element = typename Kind::Element;
+  const int64_t n = call.heads.headDim, depth = elementsOf<Kind>(n), panels = ceilDiv(rows.end - rows.begin, kPanel);
+  Element *key = scratch.take<Element>(kKeys * depth), *value = scratch.take<Element>(elementsOf<Kind>(kKeys) * n);
+  float* scores = scratch.take(kKeys * kPanel);
+  // A product becomes a power of two in one multiply-add, unless it must be bent first, or made rise with its score.
+  const bool bends = call.softCap > 0 || call.scale < 0;
+  const float log2e = 1.44269504f, factor = bends ? log2e : log2e * call.scale;
+  Panel<Kind> panel[kPanels];
   for (int64_t p = 0; p < panels; p++) {
-    Panel& own = panel[p];
-    own.query = scratch.take(n * kPanel);
+    Panel<Kind>& own = panel[p];
+    own.query = scratch.take<Element>(depth * kPanel);
     own.result = scratch.take(n * kPanel);
     own.begin = rows.begin + p * kPanel;
     own.lanes = smaller<int64_t>(kPanel, rows.end - own.begin);
@@ -168,23 +200,20 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     own.shared = rows.hidden(own.begin + own.lanes - 1);
     own.fewest = rows.visible(own.begin);
     own.most = rows.visible(own.begin + own.lanes - 1);
-    const auto pack = [&](auto* q) {
-      packPanel(own.query, n, own.lanes, call.scale, [&](int64_t lane) { return q + call.queryAt(rows, own.begin + lane); });
-    };
-    if (call.q.dtype == DType::bf16) pack(call.q.as<const BF16>());
-    else pack(call.q.as<const float>());
-    for (int lane = 0; lane < kPanel; lane++) own.reference[lane] = kNoScore, own.total[lane] = 0;
+    withElements<Kind>(call.q, [&](const auto* q) {
+      packPanel<Kind>(own.query, n, own.lanes, [&](int64_t lane) { return q + call.queryAt(rows, own.begin + lane); });
+    });
+    for (int lane = 0; lane < kPanel; lane++) own.reference[lane] = kNoScore, own.total[lane] = own.used[lane] = 0;
   }
 
   const int64_t most = panel[panels - 1].most;
   for (int64_t first = panel[0].start; first < most; first += kKeys) {
     const int64_t tile = smaller(kKeys, most - first);
-    for (int64_t j = 0; j < tile; j++) {
-      copyWidened(key + j * n, call.k, call.keyAt(rows, first + j), n);
-      copyWidened(value + j * n, call.v, call.keyAt(rows, first + j), n);
-    }
+    const auto at = [&](int64_t j) { return call.keyAt(rows, first + j); };
+    copyAlong<Kind>(key, call.k, tile, n, at);
+    copyAcross<Kind>(value, call.v, tile, n, at);
     for (int64_t p = 0; p < panels; p++) {
-      Panel& own = panel[p];
+      Panel<Kind>& own = panel[p];
       // The next tile's rows lie far apart, where the hardware does not look ahead: each panel fetches a part of them.
       for (int64_t j = first + kKeys + p * kKeys / panels; j < smaller(most, first + kKeys + (p + 1) * kKeys / panels); j++) {
         fetchRow(call.k, call.keyAt(rows, j), n);
@@ -192,8 +221,8 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
       }
       const int64_t seen = smaller(tile, own.most - first);
       if (seen <= 0 || first < own.start) continue;
-      multiply<false>(scores, key, n, own.query, seen, n, false);
-      if (call.softCap > 0) capScores(scores, seen * kPanel, call.softCap);
+      multiply<Kind, false>(scores, key, depth, own.query, seen, depth, false);
+      if (bends) bend(scores, seen * kPanel, call.scale, call.softCap);
       if (first + seen > own.fewest || first < own.shared) {
         alignas(64) int32_t hidden[kPanel], visible[kPanel];
         for (int64_t lane = 0; lane < kPanel; lane++) {
@@ -202,27 +231,26 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
         }
         mask(scores, seen, hidden, visible);
       }
-      soften(own, scores, seen, n, first > own.start);
-      multiply<true>(own.result, value, n, scores, n, seen, first > own.start);
+      soften(own, scores, factor, seen, n, first > own.start);
+      multiply<Kind, true>(own.result, value, n, right<Kind>(scores), n, elementsOf<Kind>(seen), first > own.start);
     }
   }
 
   for (int64_t p = 0; p < panels; p++) {
-    Panel& own = panel[p];
+    Panel<Kind>& own = panel[p];
     alignas(64) float share[kPanel];
     for (int64_t lane = 0; lane < own.lanes; lane++) {
       const bool sees = rows.visible(own.begin + lane) > 0;
-      share[lane] = 1 / own.total[lane];
-      call.lseAt(rows, own.begin + lane) = sees ? float(own.reference[lane] + __builtin_log(double(own.total[lane]))) : 0;
+      share[lane] = 1 / own.used[lane];
+      const double sum = double(own.reference[lane]) + __builtin_log2(double(own.total[lane]));
+      call.lseAt(rows, own.begin + lane) = sees ? float(sum * 0.6931471805599453) : 0;
       if (sees) continue;
       share[lane] = 0;  // what the lane holds may be NaN or never written
       for (int64_t i = 0; i < n; i++) own.result[i * kPanel + lane] = 0;
     }
-    const auto unpack = [&](auto* out) {
+    withElements<Singles>(call.out, [&](auto* out) {
       unpackPanel(own.result, n, own.lanes, share, [&](int64_t lane) { return out + call.queryAt(rows, own.begin + lane); });
-    };
-    if (call.out.dtype == DType::bf16) unpack(call.out.as<BF16>());
-    else unpack(call.out.as<float>());
+    });
   }
 }
 
@@ -285,7 +313,6 @@ static void attendFew(const Attention& call, const Rows& rows, Scratch scratch) 
   std::memset(result, 0, size_t(kFewRows * padded) * sizeof(float));
   for (int64_t r = 0; r < count; r++) {
     copyWidened(query + r * padded, call.q, call.queryAt(rows, rows.begin + r), n);
-    map(query + r * padded, padded, [&](F32 q) { return q * call.scale; }, query + r * padded);
     reference[r] = kNoScore, total[r] = 0;
   }
   const int64_t most = rows.visible(rows.end - 1);
@@ -299,7 +326,7 @@ static void attendFew(const Attention& call, const Rows& rows, Scratch scratch) 
       for (int64_t j = larger<int64_t>(0, seen); j < kKeys; j++) own[j] = -__builtin_inff();
       if (seen <= 0) continue;
       score(own, query + r * padded, keys, seen, padded);
-      if (call.softCap > 0) capScores(own, seen, call.softCap);
+      bend(own, seen, call.scale, call.softCap);
       for (int64_t j = 0; j < smaller(seen, rows.hidden(rows.begin + r) - first); j++) own[j] = -__builtin_inff();
       F32 top = load(own);
       for (int64_t j = kLanes; j < kKeys; j += kLanes) top = maximum(load(own + j), top);
@@ -327,9 +354,11 @@ static void attendFew(const Attention& call, const Rows& rows, Scratch scratch) 
 }
 
 static void attend(const Attention& call, const Rows& rows, Scratch scratch) {
-  if (call.heads.headDim > kLargestHeadDim) attendPlainly(call, rows, scratch);
-  else if (rows.segment.queries * rows.group <= kFewRows) attendFew(call, rows, scratch);
-  else attendPanels(call, rows, scratch);
+  if (call.heads.headDim > kLargestHeadDim) return attendPlainly(call, rows, scratch);
+  if (rows.segment.queries * rows.group <= kFewRows) return attendFew(call, rows, scratch);
+  if constexpr (panels::multipliesPairs)
+    if (inPairs(call.q, call.k, call.v)) return attendPanels<Pairs>(call, rows, scratch);
+  attendPanels<Singles>(call, rows, scratch);
 }
 
 #endif

@@ -1,5 +1,5 @@
 // The backward pass of causal attention over segments (forward and notation: attention.cc).
-// graft-isa: scalar avx2 avx512 neon
+// graft-isa: scalar avx2 avx512 avx512bf16 neon neonbf16
 //
 //   p_ij = e^(scale · q_i · k_j − lse_i)                    delta_i = Σ dout_i · out_i, f32 [tokens, heads] in the workspace
 //   ds_ij = p_ij · (dout_i · v_j − delta_i), with a soft cap c times 1 − tanh²(scale · q_i · k_j / c), and p_ij as there
@@ -13,9 +13,7 @@
 //   - apart: dq by rows and then dk and dv by keys, as tasks of their own (Dao, arXiv:2307.08691 §3.1, without its atomic
 //     adds); p and dout · v are made twice, 7 products a tile, but the work is cut as finely as in the forward pass.
 // The first is taken where it fits in scratch and its tasks fill the threads.
-#include <graft/attentionGradient.h>
-#include <graft/tanh.h>
-#include <graft/tile.h>
+#include <graft/attentionKeys.h>
 
 namespace graft {
 namespace GRAFT_ISA {
@@ -35,9 +33,6 @@ static void makeDelta(const Gradient& call, const Pool& pool, int64_t tokens) {
   });
 }
 
-/** Rows, or keys, of one task. */
-constexpr int64_t kTogether = 128;
-
 #if GRAFT_SCALAR
 
 static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch) { gradeQueriesPlainly(call, rows, scratch); }
@@ -49,96 +44,70 @@ static void gradeTogether(const Gradient&, const Rows&, Scratch) {}
 
 #else
 
-constexpr int64_t kPanels = kTogether / kPanel;
-/** Keys, or rows, of a tile: what the panels of a task are multiplied with. */
-constexpr int64_t kTile = 64;
-/** Beyond it the panels of a task would not fit in a worker's scratch. */
-constexpr int64_t kLargestHeadDim = 1024;
-static_assert((5 * kTogether + 2 * kTile + kPanel) * kLargestHeadDim * sizeof(float) + (1 << 16) <= scratchBytesPerWorker);
-
-template <class At>
-GRAFT_INLINE void pack(float* panel, const Operand& x, int64_t n, int64_t lanes, const At& at) {
-  if (x.dtype == DType::bf16) packPanel(panel, n, lanes, 1, [&](int64_t lane) { return x.as<const BF16>() + at(lane); });
-  else packPanel(panel, n, lanes, 1, [&](int64_t lane) { return x.as<const float>() + at(lane); });
-}
-template <class At>
-GRAFT_INLINE void unpack(const Operand& x, const float* panel, int64_t n, int64_t lanes, float factor, const At& at) {
-  alignas(64) float factors[kPanel];
-  for (float& each : factors) each = factor;
-  if (x.dtype == DType::bf16) unpackPanel(panel, n, lanes, factors, [&](int64_t lane) { return x.as<BF16>() + at(lane); });
-  else unpackPanel(panel, n, lanes, factors, [&](int64_t lane) { return x.as<float>() + at(lane); });
-}
-
-/** One vector of scores becomes p, and of products becomes ds, where `sees`; 0 elsewhere. */
-GRAFT_INLINE void differentiate(float* scores, float* products, const Gradient& call, F32 lse, F32 delta, I32 sees) {
-  if (call.softCap > 0) {
-    const F32 bent = tanh(load(scores) * (call.scale / call.softCap));
-    const F32 p = select(sees, softmaxExp(fma(bent, splat(call.softCap), -lse)), splat(0));
-    store(scores, p);
-    store(products, p * (load(products) - delta) * (1.0f - bent * bent));
-    return;
-  }
-  const F32 p = select(sees, softmaxExp(fma(load(scores), splat(call.scale), -lse)), splat(0));
-  store(scores, p);
-  store(products, p * (load(products) - delta));
-}
-
 /** dq of some rows: lanes are rows, tiles are keys. */
-static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch) {
-  if (call.heads.headDim > kLargestHeadDim) return gradeQueriesPlainly(call, rows, scratch);
+template <class Kind>
+static void gradeQueriesTiled(const Gradient& call, const Rows& rows, Scratch scratch) {
+  using Element = typename Kind::Element;
   struct Panel {
-    float *query, *dout, *sum;  // [headDim, kPanel]
-    int64_t begin, lanes, start, most;  // the keys of [start, most) are seen by some row; start begins a tile
+    Element *query, *dout;               // [headDim, kPanel]
+    float* sum;                          // likewise
+    int64_t begin, lanes, start, most;   // the keys of [start, most) are seen by some row; start begins a tile
+    int64_t shared, fewest;              // those of [shared, fewest) by all
     alignas(64) float lse[kPanel], delta[kPanel];
     alignas(64) int32_t hidden[kPanel], visible[kPanel];
   };
-  const int64_t n = call.heads.headDim, panels = ceilDiv(rows.end - rows.begin, kPanel);
-  float *key = scratch.take(kTile * n), *value = scratch.take(kTile * n);
+  const int64_t n = call.heads.headDim, depth = elementsOf<Kind>(n), panels = ceilDiv(rows.end - rows.begin, kPanel);
+  Element *key = scratch.take<Element>(kTile * depth), *value = scratch.take<Element>(kTile * depth);
+  Element* across = Kind::perElement == 1 ? key : scratch.take<Element>(elementsOf<Kind>(kTile) * n);
   float *scores = scratch.take(kTile * kPanel), *products = scratch.take(kTile * kPanel);
+  Element* left = scratch.take<Element>(kTile * kLanes);
   Panel panel[kPanels];
   const auto at = [&](const Panel& own) { return [&](int64_t lane) { return call.queryAt(rows, own.begin + lane); }; };
   for (int64_t p = 0; p < panels; p++) {
     Panel& own = panel[p];
-    own.query = scratch.take(n * kPanel), own.dout = scratch.take(n * kPanel), own.sum = scratch.take(n * kPanel);
+    own.query = scratch.take<Element>(depth * kPanel), own.dout = scratch.take<Element>(depth * kPanel), own.sum = scratch.take(n * kPanel);
     own.begin = rows.begin + p * kPanel;
     own.lanes = smaller<int64_t>(kPanel, rows.end - own.begin);
-    own.start = rows.hidden(own.begin) / kTile * kTile;
-    own.most = rows.visible(own.begin + own.lanes - 1);
     for (int64_t lane = 0; lane < kPanel; lane++) {
       const int64_t r = own.begin + smaller(lane, own.lanes - 1);
-      own.lse[lane] = call.lseAt(rows, r), own.delta[lane] = call.deltaAt(rows, r);
+      own.lse[lane] = call.lseAt(rows, r) * kLog2e, own.delta[lane] = call.deltaAt(rows, r);
       own.hidden[lane] = int32_t(rows.hidden(r)), own.visible[lane] = int32_t(rows.visible(r));
     }
-    pack(own.query, call.q, n, own.lanes, at(own));
-    pack(own.dout, call.dout, n, own.lanes, at(own));
+    own.start = own.hidden[0] / kTile * kTile, own.most = own.visible[kPanel - 1];
+    own.shared = own.hidden[kPanel - 1], own.fewest = own.visible[0];
+    pack<Kind>(own.query, call.q, n, own.lanes, at(own));
+    pack<Kind>(own.dout, call.dout, n, own.lanes, at(own));
   }
 
   const int64_t most = panel[panels - 1].most;
   for (int64_t first = panel[0].start; first < most; first += kTile) {
     const int64_t tile = smaller(kTile, most - first);
-    for (int64_t j = 0; j < tile; j++) {
-      copyWidened(key + j * n, call.k, call.keyAt(rows.segment.key + first + j, rows.kvHead), n);
-      copyWidened(value + j * n, call.v, call.keyAt(rows.segment.key + first + j, rows.kvHead), n);
-    }
+    const auto keyAt = [&](int64_t j) { return call.keyAt(rows.segment.key + first + j, rows.kvHead); };
+    copyAlong<Kind>(key, call.k, tile, n, keyAt);
+    copyAlong<Kind>(value, call.v, tile, n, keyAt);
+    if (Kind::perElement == 2) copyAcross<Kind>(across, call.k, tile, n, keyAt);
     for (int64_t p = 0; p < panels; p++) {
       Panel& own = panel[p];
-      for (int64_t j = first + kTile + p * kTile / panels; j < smaller(most, first + kTile + (p + 1) * kTile / panels); j++) {
-        fetchRow(call.k, call.keyAt(rows.segment.key + j, rows.kvHead), n);
-        fetchRow(call.v, call.keyAt(rows.segment.key + j, rows.kvHead), n);
+      for (int64_t j = kTile + p * kTile / panels; j < smaller(most - first, kTile + (p + 1) * kTile / panels); j++) {
+        fetchRow(call.k, keyAt(j), n);
+        fetchRow(call.v, keyAt(j), n);
       }
       const int64_t seen = smaller(tile, own.most - first);
       if (seen <= 0 || first < own.start) continue;
-      multiply<false>(scores, key, n, own.query, seen, n, false);
-      multiply<false>(products, value, n, own.dout, seen, n, false);
-      for (int c = 0; c < kPanel; c += kLanes) {
-        const F32 lse = load(own.lse + c), delta = load(own.delta + c);
-        const I32 hidden = loadInt(own.hidden + c), visible = loadInt(own.visible + c);
-        for (int64_t j = 0; j < seen; j++) {
-          const I32 at = splatInt(int32_t(first + j));
-          differentiate(scores + j * kPanel + c, products + j * kPanel + c, call, lse, delta, (at >= hidden) & (at < visible));
-        }
+      multiply<Kind, false>(scores, key, depth, own.query, seen, depth, false);
+      multiply<Kind, false>(products, value, depth, own.dout, seen, depth, false);
+      const auto statistics = [&](int64_t, int c) { return Place{load(own.lse + c * kLanes), load(own.delta + c * kLanes), splatInt(0)}; };
+      if (first >= own.shared && first + seen <= own.fewest) {
+        differentiateRows<Kind, false>(scores, products, left, seen, call, statistics);
+      } else {
+        differentiateRows<Kind, true>(scores, products, left, seen, call, [&](int64_t j, int c) {
+          Place place = statistics(j, c);
+          const I32 key = splatInt(int32_t(first + j));
+          place.sees = (key >= loadInt(own.hidden + c * kLanes)) & (key < loadInt(own.visible + c * kLanes));
+          return place;
+        });
       }
-      multiply<true>(own.sum, key, n, products, n, seen, first > own.start);
+      multiply<Kind, true>(own.sum, across, n, right<Kind>(products), n, elementsOf<Kind>(seen), first > own.start);
     }
   }
   for (int64_t p = 0; p < panels; p++) {
@@ -148,117 +117,38 @@ static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch
   }
 }
 
-/** Up to kTogether keys as panels, and the tiles that pass by them. */
-struct KeyPanels {
-  struct Panel {
-    float *key, *value, *dKey, *dValue;  // [headDim, kPanel]
-    int64_t begin, lanes;
-  };
-  const Gradient& call;
-  Keys keys;
-  int64_t n, panels;
-  float *query, *dout, *scores, *products;  // [kTile, headDim] and [kTile, kPanel]
-  Panel panel[kPanels];
-  float lse[kTile], delta[kTile];
-  int32_t hidden[kTile], visible[kTile];
-
-  KeyPanels(const Gradient& call, Scratch& scratch) : call(call), n(call.heads.headDim) {
-    query = scratch.take(kTile * n), dout = scratch.take(kTile * n);
-    scores = scratch.take(kTile * kPanel), products = scratch.take(kTile * kPanel);
-    for (Panel& own : panel) {
-      own.key = scratch.take(n * kPanel), own.value = scratch.take(n * kPanel);
-      own.dKey = scratch.take(n * kPanel), own.dValue = scratch.take(n * kPanel);
-    }
-  }
-  GRAFT_INLINE auto at(const Panel& own) const {
-    return [&](int64_t lane) { return call.keyAt(own.begin + lane, keys.kvHead); };
-  }
-  void begin(const Keys& of) {
-    keys = of;
-    panels = ceilDiv(keys.end - keys.begin, kPanel);
-    for (int64_t p = 0; p < panels; p++) {
-      Panel& own = panel[p];
-      own.begin = keys.begin + p * kPanel;
-      own.lanes = smaller<int64_t>(kPanel, keys.end - own.begin);
-      pack(own.key, call.k, n, own.lanes, at(own));
-      pack(own.value, call.v, n, own.lanes, at(own));
-      std::memset(own.dKey, 0, size_t(n) * kPanel * sizeof(float));
-      std::memset(own.dValue, 0, size_t(n) * kPanel * sizeof(float));
-    }
-  }
-  /** Adds what the rows of `segment` contribute; alsoQueries(panel, first, skipped, seen) may use `products`, ds of these rows. */
-  template <class AlsoQueries>
-  GRAFT_INLINE void add(const Segment& segment, const AlsoQueries& alsoQueries) {
-    const Rows rows = rowsThatSee(call, segment, keys);
-    for (int64_t first = rows.begin; first < rows.end; first += kTile) {
-      const int64_t tile = smaller(kTile, rows.end - first);
-      for (int64_t j = 0; j < tile; j++) {
-        copyWidened(query + j * n, call.q, call.queryAt(rows, first + j), n);
-        copyWidened(dout + j * n, call.dout, call.queryAt(rows, first + j), n);
-        lse[j] = call.lseAt(rows, first + j);
-        delta[j] = call.deltaAt(rows, first + j);
-        hidden[j] = int32_t(rows.hidden(first + j)), visible[j] = int32_t(rows.visible(first + j));
-      }
-      for (int64_t p = 0; p < panels; p++) {
-        Panel& own = panel[p];
-        for (int64_t j = first + kTile + p * kTile / panels; j < smaller(rows.end, first + kTile + (p + 1) * kTile / panels); j++) {
-          fetchRow(call.q, call.queryAt(rows, j), n);
-          fetchRow(call.dout, call.queryAt(rows, j), n);
-        }
-        const Rows seeing = rowsThatSee(call, segment, {keys.kvHead, own.begin, own.begin + own.lanes});
-        const int64_t skipped = larger<int64_t>(0, seeing.begin - first), seen = smaller(tile, seeing.end - first) - skipped;
-        if (seen <= 0) continue;
-        multiply<false>(scores, query + skipped * n, n, own.key, seen, n, false);
-        multiply<false>(products, dout + skipped * n, n, own.value, seen, n, false);
-        for (int c = 0; c < kPanel; c += kLanes) {
-          // The lane's key, counted from the segment's first; those outside the segment see nothing.
-          const I32 key = laneIndex() + int32_t(own.begin - segment.key + c), inside = key >= splatInt(0);
-          for (int64_t j = 0; j < seen; j++)
-            differentiate(scores + j * kPanel + c, products + j * kPanel + c, call, splat(lse[skipped + j]),
-              splat(delta[skipped + j]), inside & (key >= splatInt(hidden[skipped + j])) & (key < splatInt(visible[skipped + j])));
-        }
-        multiply<true>(own.dKey, query + skipped * n, n, products, n, seen, true);
-        multiply<true>(own.dValue, dout + skipped * n, n, scores, n, seen, true);
-        alsoQueries(own, first + skipped, seen);
-      }
-    }
-  }
-  void end() {
-    for (int64_t p = 0; p < panels; p++) {
-      unpack(call.dk, panel[p].dKey, n, panel[p].lanes, call.scale, at(panel[p]));
-      unpack(call.dv, panel[p].dValue, n, panel[p].lanes, 1, at(panel[p]));
-    }
-  }
-};
-
 /** dk and dv of some keys, whatever segments they lie in. */
-static void gradeKeys(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
-  if (call.heads.headDim > kLargestHeadDim) return gradeKeysPlainly(call, segments, keys, scratch);
-  KeyPanels panels(call, scratch);
+template <class Kind>
+static void gradeKeysTiled(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
+  KeyPanels<Kind> panels(call, scratch);
   panels.begin(keys);
-  for (int64_t s = 0; s < segments.count; s++) panels.add(segments[s], [](const KeyPanels::Panel&, int64_t, int64_t) {});
+  for (int64_t s = 0; s < segments.count; s++) panels.add(segments[s], [](const auto&, int64_t, int64_t) {});
   panels.end();
 }
 
 /** dq, dk and dv of a segment and kv head. dq is kept as panels of kPanel columns of the head, [headPanels, rows, kPanel]. */
-static void gradeTogether(const Gradient& call, const Rows& rows, Scratch scratch) {
+template <class Kind>
+static void gradeTogetherTiled(const Gradient& call, const Rows& rows, Scratch scratch) {
+  using Element = typename Kind::Element;
+  constexpr int64_t per = Kind::perElement;
   const int64_t n = call.heads.headDim, headPanels = ceilDiv(n, kPanel), count = rows.end;
-  KeyPanels panels(call, scratch);
-  float *keys = scratch.take(headPanels * kTogether * kPanel), *sums = scratch.take(headPanels * count * kPanel), *row = scratch.take(headPanels * kPanel);
+  KeyPanels<Kind> panels(call, scratch);
+  Element *keys = scratch.take<Element>(headPanels * kTogether * kPanel), *joined = scratch.take<Element>(headPanels * kPanel);
+  float *sums = scratch.take(headPanels * count * kPanel), *row = scratch.take(headPanels * kPanel);
   std::memset(sums, 0, size_t(headPanels * count * kPanel) * sizeof(float));
-  std::memset(row, 0, size_t(headPanels * kPanel) * sizeof(float));
+  std::memset(joined, 0, size_t(headPanels * kPanel) * sizeof(Element));
   const Segment& segment = rows.segment;
   for (int64_t first = 0; first < segment.keys; first += kTogether) {
     const Keys part{rows.kvHead, segment.key + first, segment.key + smaller(segment.keys, first + kTogether)};
     panels.begin(part);
-    for (int64_t j = part.begin; j < part.end; j++) {
-      copyWidened(row, call.k, call.keyAt(j, rows.kvHead), n);
+    for (int64_t j = part.begin; j < part.end; j += per) {
+      copyAcross<Kind>(joined, call.k, smaller(per, part.end - j), n, [&](int64_t i) { return call.keyAt(j + i, rows.kvHead); });
       for (int64_t h = 0; h < headPanels; h++)
-        std::memcpy(keys + (h * kTogether + j - part.begin) * kPanel, row + h * kPanel, kPanel * sizeof(float));
+        std::memcpy(keys + (h * kTogether + j - part.begin) / per * kPanel, joined + h * kPanel, kPanel * sizeof(Element));
     }
-    panels.add(segment, [&](const KeyPanels::Panel& own, int64_t from, int64_t seen) {
+    panels.add(segment, [&](const auto& own, int64_t from, int64_t seen) {
       for (int64_t h = 0; h < headPanels; h++)
-        multiply<false>(sums + (h * count + from) * kPanel, panels.products, kPanel, keys + (h * kTogether + own.begin - part.begin) * kPanel, seen, own.lanes, true);
+        multiply<Kind, false>(sums + (h * count + from) * kPanel, panels.left, kPanel / per, keys + (h * kTogether + own.begin - part.begin) / per * kPanel, seen, elementsOf<Kind>(own.lanes), true);
     });
     panels.end();
   }
@@ -269,6 +159,25 @@ static void gradeTogether(const Gradient& call, const Rows& rows, Scratch scratc
   }
 }
 
+/** task(kind): pairs where all operands are made of them and the instruction set multiplies them, else floats. */
+template <class Task>
+GRAFT_INLINE void inKind(const Gradient& call, const Task& task) {
+  if constexpr (panels::multipliesPairs)
+    if (inPairs(call.q, call.k, call.v, call.dout)) return task(Pairs{});
+  task(Singles{});
+}
+static void gradeQueries(const Gradient& call, const Rows& rows, Scratch scratch) {
+  if (call.heads.headDim > kLargestHeadDim) return gradeQueriesPlainly(call, rows, scratch);
+  inKind(call, [&](auto kind) { gradeQueriesTiled<decltype(kind)>(call, rows, scratch); });
+}
+static void gradeKeys(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
+  if (call.heads.headDim > kLargestHeadDim) return gradeKeysPlainly(call, segments, keys, scratch);
+  inKind(call, [&](auto kind) { gradeKeysTiled<decltype(kind)>(call, segments, keys, scratch); });
+}
+static void gradeTogether(const Gradient& call, const Rows& rows, Scratch scratch) {
+  inKind(call, [&](auto kind) { gradeTogetherTiled<decltype(kind)>(call, rows, scratch); });
+}
+
 /**
  * Whether the tasks of gradeTogether fit in scratch, touch no key twice, and keep the threads busy: their longest queue, at
  * 5 products a tile, against an even share of the work at 7. Both ways give the same bits, so this may look at `threads`.
@@ -276,7 +185,7 @@ static void gradeTogether(const Gradient& call, const Rows& rows, Scratch scratc
 static bool gradesTogether(const Gradient& call, const Segments& segments, int threads) {
   constexpr int mostThreads = 256;
   const int64_t n = call.heads.headDim, headPanels = ceilDiv(n, kPanel), workers = smaller(threads, mostThreads);
-  const int64_t fixed = (4 * kTogether + 2 * kTile) * n + (kTogether + 1) * headPanels * kPanel + 2 * kTile * kPanel + 16 * 64;
+  const int64_t fixed = (4 * kTogether + 2 * kTile) * n + (kTogether + 2) * headPanels * kPanel + 3 * kTile * kPanel + 16 * 64;
   double load[mostThreads] = {}, total = 0, longest = 0;
   for (int64_t s = 0; s < segments.count; s++) {
     const Segment own = segments[s];

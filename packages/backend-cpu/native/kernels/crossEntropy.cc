@@ -4,7 +4,7 @@
 //   losses[row0 + t] = log Σ_c e^z[c] − (1 − ε) z[y] − ε / vocab · Σ_c z[c]     y = targets[row0 + t]; 0 where y < 0
 //   logits[t, c] = z[c]; gradient: (e^z[c] / Σ − (1 − ε) [c = y] − ε / vocab) · (1 − (z[c] / cap)²), 0 where y < 0
 //   z = logits[t], with a soft cap > 0 (Gemma 2, arXiv:2408.00118 §2) cap · tanh(logits[t] / cap); ε the label smoothing
-//   losses f32, targets i32, logits [rows, vocab]
+//   losses f32, targets i32, logits [rows, vocab]; the gradient goes to a tensor of any dtype where one is given beside
 //
 //   softCap  z = cap · tanh(z / cap) in place
 //
@@ -104,7 +104,7 @@ static double totalOf(const Operand& logits, int64_t at, int64_t vocab) {
 }
 
 static void crossEntropyRows(const Call& call) {
-  const Operand& logits = call[1];
+  const Operand &out = call[1], &logits = call[call.count > 3 ? 3 : 1];
   const int64_t row0 = int64_t(call.params[0]), rows = int64_t(call.params[1]), vocab = int64_t(call.params[2]);
   const bool gradient = call.params[3] != 0;
   const float cap = float(call.params[4]);
@@ -120,9 +120,9 @@ static void crossEntropyRows(const Call& call) {
       losses[t] = 0;
       for (int64_t from = 0; gradient && from < vocab; from += kBlock) {
         const int64_t count = smaller(kBlock, vocab - from);
-        float* to = target(logits, at + from, count, buffer, false);
+        float* to = target(out, at + from, count, buffer, false);
         std::memset(to, 0, size_t(count) * sizeof(float));
-        write(logits, at + from, count, to);
+        write(out, at + from, count, to);
       }
       return;
     }
@@ -135,12 +135,14 @@ static void crossEntropyRows(const Call& call) {
     const float share = float(1 / row.sum);
     const auto slope = [&](auto z) { return 1.0f - (z / cap) * (z / cap); };
     for (int64_t from = 0; from < vocab; from += kBlock) {
+      Buffer logitsBuffer;
       const int64_t count = smaller(kBlock, vocab - from);
-      float* to = target(logits, at + from, count, buffer, true);
-      if (cap > 0) map(to, count, [&](F32 z) { return (softmaxExp(z - row.largest) * share - each) * slope(z); }, to);
-      else map(to, count, [&](F32 z) { return softmaxExp(z - row.largest) * share - each; }, to);
+      float* to = target(out, at + from, count, buffer, false);
+      const float* z = read(logits, at + from, count, logitsBuffer);
+      if (cap > 0) map(to, count, [&](F32 x) { return (softmaxExp(x - row.largest) * share - each) * slope(x); }, z);
+      else map(to, count, [&](F32 x) { return softmaxExp(x - row.largest) * share - each; }, z);
       if (y >= from && y < from + count) to[y - from] -= cap > 0 ? own * slope(float(learnt)) : own;
-      write(logits, at + from, count, to);
+      write(out, at + from, count, to);
     }
   });
 }

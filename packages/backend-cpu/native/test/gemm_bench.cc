@@ -233,19 +233,18 @@ int main(int argc, char** argv) {
       cases.push_back({"apply 4bit " + shape, tokens, k, n, 0, false, false, H, DType::u8, H});
       cases.push_back({"applyTransposed 4bit " + shape, tokens, k, n, 1, false, false, H, DType::u8, H});
     }
-  for (int64_t width : {4096, 576})
-    for (int64_t r : {8, 16, 64}) {
-      const std::string shape = std::to_string(width) + " r=" + std::to_string(r);
-      for (DType d : {F, H}) {
-        const std::string of = (d == F ? " f32 " : " bf16 ") + shape;
-        cases.push_back({"rank xA^T" + of, 512, width, r, 2, false, true, d, F, d});
-        cases.push_back({"rank hB^T" + of, 512, r, width, 2, false, true, d, F, d});
-        cases.push_back({"rank dyB" + of, 512, width, r, 2, false, false, d, F, d});
-        cases.push_back({"rank dhA" + of, 512, r, width, 2, false, false, d, F, d});
-        cases.push_back({"rank dy^Th" + of, width, 512, r, 2, true, false, d, d, F});
-        cases.push_back({"rank dh^Tx" + of, r, 512, width, 2, true, false, d, d, F});
-      }
-    }
+  for (int64_t tokens : {512, 2048})
+    for (int64_t width : {4096, 576})
+      for (int64_t r : {8, 16, 64})
+        for (DType d : {F, H}) {
+          const std::string of = (d == F ? " f32 " : " bf16 ") + std::to_string(tokens) + "x" + std::to_string(width) + " r=" + std::to_string(r);
+          cases.push_back({"rank xA^T" + of, tokens, width, r, 2, false, true, d, F, d});
+          cases.push_back({"rank hB^T" + of, tokens, r, width, 2, false, true, d, F, d});
+          cases.push_back({"rank dyB" + of, tokens, width, r, 2, false, false, d, F, d});
+          cases.push_back({"rank dhA" + of, tokens, r, width, 2, false, false, d, F, d});
+          cases.push_back({"rank dy^Th" + of, width, tokens, r, 2, true, false, d, d, F});
+          cases.push_back({"rank dh^Tx" + of, r, tokens, width, 2, true, false, d, d, F});
+        }
   std::printf("%d threads, GFLOP/s per second of processor time (wall clock)\n", threads);
   for (const Case& c : cases) {
     if (!selected(c.name)) continue;

@@ -89,7 +89,8 @@ struct Shape {
   int64_t m, k, n;
 };
 
-void gemmCase(const graft::Pool& pool, Shape s, int mix, bool ta, bool tb, bool accumulate, double scale, bool several) {
+void gemmCase(const graft::Pool& pool, Shape s, int mix, bool ta, bool tb, bool accumulate, double scale, bool several,
+              const std::vector<int>& otherThreads = {1, 3}) {
   const int64_t outRow = several ? 2 : 0, aRow = several ? 1 : 0, bRow = several ? 3 : 0;
   const DType dtypes[3] = {mixed(mix, 0), mixed(mix, 1), mixed(mix, 2)};
   const Tensor a = randomTensor(dtypes[1], {(ta ? s.k : s.m) + aRow + 1, ta ? s.m : s.k});
@@ -115,7 +116,7 @@ void gemmCase(const graft::Pool& pool, Shape s, int mix, bool ta, bool tb, bool 
   check(std::string(what) + ": rows around the output",
         std::memcmp(out.operand.as<char>(), before.operand.as<char>(), size_t(outRow) * rowBytes) != 0 ||
           std::memcmp(out.operand.as<char>() + last, before.operand.as<char>() + last, rowBytes) != 0, 0);
-  for (int threads : {1, 3}) {
+  for (int threads : otherThreads) {
     Tensor again = before.copy();
     graft::Pool other = poolOf(threads).pool;
     other.sharedBytes = pool.sharedBytes;
@@ -148,6 +149,44 @@ void testBlocking() {
   gemmCase(poolOf(2).pool, {1300, 530, 66}, 1, false, true, false, 1, false);
   gemmCase(poolOf(2).pool, {70, 130000, 12}, 0, false, false, false, 1, false);
   gemmCase(poolOf(2).pool, {400, 24000, 7}, 7, true, false, true, 1, false);
+#endif
+}
+
+/** Columns [0, n) of a [rows, columns] tensor. */
+[[maybe_unused]] Tensor firstColumns(const Tensor& a, int64_t rows, int64_t columns, int64_t n) {
+  Tensor some(a.operand.dtype, {rows, n});
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < n; j++) some.set(i * n + j, a.get(i * columns + j));
+  return some;
+}
+
+/** A narrow side on the left or right, stored either way; its sums have the bits of a wider product's. */
+void testNarrow() {
+  int number = 0;
+  for (int64_t rank : {5, 8, 9, 16, 17, 33, 64})
+    for (const auto& [count, k] : {std::pair<int64_t, int64_t>{577, 131}, {133, 515}, {32, 1041}, {64, 256}})
+      for (int t = 0; t < 8; t++) {
+        const bool left = t & 4;
+        number++;
+        gemmCase(poolOf(2).pool, left ? Shape{rank, k, count} : Shape{count, k, rank}, number % 8, t & 1, t & 2, number % 3 == 0,
+                 number % 2 ? 1 : -0.37, number % 5 == 0, {1, 3, 4, 7});
+      }
+#if !GRAFT_SCALAR
+  for (int64_t rank : {5, 8, 16, 24, 33, 64})
+    for (int mix = 0; mix < 4; mix++)
+      for (int t = 0; t < 4; t++) {
+        const int64_t count = 205, k = 700, wide = 100;
+        const bool ta = t & 1, tb = t & 2;
+        const Tensor a = randomTensor(mixed(mix, 0), {ta ? k : count, ta ? count : k}), b = randomTensor(mixed(mix, 1), {tb ? wide : k, tb ? k : wide});
+        const Tensor some = tb ? firstColumns(b, rank, k, k) : firstColumns(b, k, wide, rank);
+        Tensor all(DType::f32, {count, wide}), narrow(DType::f32, {count, rank});
+        const auto params = [&](int64_t n) {
+          return Params{{"m", count}, {"k", k}, {"n", n}, {"ta", ta}, {"tb", tb}, {"scale", 1}, {"accumulate", 0}, {"outRow", 0}, {"aRow", 0}, {"bRow", 0}};
+        };
+        call(poolOf(2).pool, "gemm", nullptr, {all.operand, a.operand, b.operand}, params(wide));
+        call(poolOf(2).pool, "gemm", nullptr, {narrow.operand, a.operand, some.operand}, params(rank));
+        check("gemm: bits of a narrow product, rank " + std::to_string(rank), !same(narrow, firstColumns(all, count, wide, rank)), 0);
+      }
 #endif
 }
 
@@ -422,6 +461,7 @@ int main() {
   graft::GRAFT_ISA::register_dense(table);
   testGemm();
   testBlocking();
+  testNarrow();
   testCompany();
   testInfinity();
   testWeights();

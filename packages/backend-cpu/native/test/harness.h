@@ -212,14 +212,17 @@ inline void run(const std::string& name, std::vector<Tensor>& operands, const Pa
       check(name + ": same bits for any number of threads", std::memcmp(copies[i].operand.data, operands[i].operand.data, operands[i].bytes()) != 0, 0);
 }
 
-/** |got − wanted| against `relative` · (|wanted| + floor), to which a bf16 result adds half a unit of its last place. */
-inline void compare(const std::string& what, const Tensor& got, const std::vector<double>& wanted, double relative, double floor = 1) {
+/**
+ * |got − wanted| against `relative` · (|wanted| + floor), to which a bf16 result adds half a unit of its last place, and
+ * each element `slack` of its own where that is given.
+ */
+inline void compare(const std::string& what, const Tensor& got, const std::vector<double>& wanted, double relative, double floor = 1, const std::vector<double>& slack = {}) {
   double worst = 0;
   for (int64_t i = 0; i < got.size(); i++) {
     const double g = got.get(i), w = wanted[size_t(i)];
     if (std::isnan(w) ? std::isnan(g) : g == w) continue;
     const double storage = got.operand.dtype == DType::bf16 ? std::fabs(w) * 0x1p-8 : got.operand.dtype == DType::f16 ? std::fabs(w) * 0x1p-11 : 0;
-    const double excess = (std::fabs(g - w) - storage) / (std::fabs(w) + floor);
+    const double excess = (std::fabs(g - w) - storage - (slack.empty() ? 0 : slack[size_t(i)])) / (std::fabs(w) + floor);
     worst = std::isnan(excess) ? INFINITY : std::max(worst, excess);
   }
   check(what, worst, relative);

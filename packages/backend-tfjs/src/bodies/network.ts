@@ -140,7 +140,7 @@ const crossEntropyRows: Body = (call) => {
   const { tf, number } = call
   const [rows, vocab, row0] = [number("rows"), number("vocab"), number("row0")]
   const [cap, smoothing] = [number("softCap"), number("smoothing")]
-  const raw = call.at(1, [rows, vocab])
+  const raw = call.at(call.shapes.length > 3 ? 3 : 1, [rows, vocab])
   const targets = tf.cast(rowsFrom(tf, call.at(2, [-1, 1]), row0, rows), "float32")
   const learnt = tf.cast(tf.greater(targets, scalar(tf, -0.5)), "float32")
   const [losses, out] = tf.tidy(() => {

@@ -223,6 +223,8 @@ const takeWhole = Effect.fnUntraced(function* <I extends PreparedInput>(
   if (!whole || existsSync(join(folder, WORK))) return undefined
   const ready = yield* opened(wanted, asIs)
   if (ready.model === asIs.model) return undefined
+  // Of a process that was killed when all was made; one that lives keeps it.
+  if (existsSync(join(folder, LOCK))) yield* Effect.ignore(Effect.scoped(lockFolder(folder)))
   screen?.say(`${screen.style.strong("loads")}  from the prepared file in ${folder}`)
   screen?.event({ event: "Prepared", path: folder, reused: true })
   return ready

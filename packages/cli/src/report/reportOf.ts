@@ -1,4 +1,5 @@
 /** What a run's record says, as the report shows it. */
+import { implementationsText } from "../show/implementationsText.ts"
 import { bytes, count, duration, rate, whole } from "../show/quantities.ts"
 import type { RunRecord } from "./RunRecord.ts"
 import type { Chart, ReportData } from "./reportPage.ts"
@@ -37,6 +38,7 @@ const factsOf = (run: RunRecord, about: RunAbout): ReportData["facts"] => {
   const seconds = steps.reduce((s, step) => s + step.tokens / step.tokensPerSecond, 0)
   if (seconds > 0) facts.push(["tokens", whole(tokens)], ["tokens/s", rate(tokens / seconds)])
   if (plan !== undefined) facts.push(["trained parameters", count(plan.trainableParameters)], ["compute", plan.compute])
+  if (plan !== undefined) facts.push(["ops", implementationsText(plan.implementations)])
   if (done !== undefined)
     facts.push(["memory planned", bytes(done.plannedBytes)], ["memory taken", bytes(done.peakBytes)])
   if (about.processPeakBytes !== undefined) facts.push(["resident at most", bytes(about.processPeakBytes)])

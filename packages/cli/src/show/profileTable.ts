@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs"
 import { loadNative, type Profile, type ProfiledCommand } from "@graft/backend-cpu"
 import { fileError } from "@graft/safetensors"
+import { BATCH, OPTIMISER } from "@graft/trainer"
 import { Effect } from "effect"
 import type { TrainInput } from "../flags/trainFlags.ts"
 import { peakKind } from "../stack/peakKind.ts"
@@ -24,7 +25,7 @@ export interface StepsProfile {
   readonly seconds: number
   /** In which the queue waited for commands. */
   readonly idleSeconds: number
-  /** JavaScript's time from a step's first command to its last. */
+  /** JavaScript's processor time from a step's first command to its last. */
   readonly enqueueSeconds: number
   /** By time, the longest first. */
   readonly rows: ReadonlyArray<ProfileRow>
@@ -32,9 +33,9 @@ export interface StepsProfile {
 
 /** A step ends where the optimiser has run; the first one is left out if there are more, for it touches memory first. */
 export const profileOfSteps = (commands: ReadonlyArray<ProfiledCommand>): StepsProfile | undefined => {
-  const isEnd = (i: number) => commands[i]!.op === "optimiser" && commands[i + 1]?.op !== "optimiser"
+  const isEnd = (i: number) => commands[i]!.op === OPTIMISER && commands[i + 1]?.op !== OPTIMISER
   const ends = commands.flatMap((_, i) => (isEnd(i) ? [i + 1] : []))
-  const starts = [commands.findIndex(({ op }) => op === "batch"), ...ends.slice(0, -1)]
+  const starts = [commands.findIndex(({ op }) => op === BATCH), ...ends.slice(0, -1)]
   const kept = ends.map((end, i) => commands.slice(starts[i], end)).slice(ends.length > 1 ? 1 : 0)
   const own = kept.flat()
   if (own.length === 0) return undefined
@@ -56,33 +57,37 @@ export const profileOfSteps = (commands: ReadonlyArray<ProfiledCommand>): StepsP
     steps: kept.length,
     seconds,
     idleSeconds: seconds - busy,
-    enqueueSeconds: kept.reduce((sum, step) => sum + (step.at(-1)!.enqueuedAt - step[0]!.enqueuedAt) / 1000, 0),
+    enqueueSeconds: kept.reduce((sum, step) => sum + step.at(-1)!.enqueuedAt - step[0]!.enqueuedAt, 0),
     rows: [...rows.values()].sort((a, b) => b.seconds - a.seconds)
   }
 }
 
-/** Trace Event Format (chrome://tracing, Perfetto): complete events, microseconds. */
+/** Trace Event Format (chrome://tracing, Perfetto): complete events in microseconds, names of process and thread before them. */
 export const traceOf = (commands: ReadonlyArray<ProfiledCommand>): string => {
   const origin = commands[0]?.begin ?? 0
+  const named = (what: string, name: string) =>
+    JSON.stringify({ name: what, ph: "M", pid: 1, tid: 1, ts: 0, args: { name } })
+  const rate = (work: number, seconds: number) => (seconds > 0 ? work / seconds / 1e9 : 0)
   const events = commands.map(({ kernel, op, implementation, shapes, flops, bytes, begin, end }) =>
     JSON.stringify({
       name: kernel,
-      cat: op,
+      cat: op === "" ? "load" : op, // before the first op of a tape
       ph: "X",
       pid: 1,
       tid: 1,
       ts: (begin - origin) * 1e6,
       dur: (end - begin) * 1e6,
-      args: { op, implementation, shapes, GFLOPs: flops / (end - begin) / 1e9, GBs: bytes / (end - begin) / 1e9 }
+      args: { op, implementation, shapes, GFLOPs: rate(flops, end - begin), GBs: rate(bytes, end - begin) }
     })
   )
-  return `{"traceEvents":[\n${events.join(",\n")}\n]}\n`
+  const all = [named("process_name", "graft"), named("thread_name", "the queue's commands"), ...events]
+  return `{"displayTimeUnit":"ms","traceEvents":[\n${all.join(",\n")}\n]}\n`
 }
 
 export const showProfile = Effect.fnUntraced(function* (
   screen: Screen,
   profile: Profile,
-  input: Pick<TrainInput, "threads" | "isa" | "compute">,
+  input: Pick<TrainInput, "threads" | "isa"> & { readonly compute: string },
   path: string
 ) {
   const commands = profile.collect()
@@ -93,7 +98,8 @@ export const showProfile = Effect.fnUntraced(function* (
   const threads = input.threads ?? cores
   const used = input.isa ?? isa
   // Where bf16 is not multiplied, it is widened, and f32's peak is the ceiling.
-  const kind = peakKind(native, input.compute ?? "f32", used) ?? peakKind(native, "f32", used) ?? "f32.scalar"
+  const kind =
+    peakKind(native, input.compute === "bf16" ? "bf16" : "f32", used) ?? peakKind(native, "f32", used) ?? "f32.scalar"
   const peak = native.peak(kind, threads, 100)
   const share = (seconds: number) => `${((100 * seconds) / steps.seconds).toFixed(1)} %`
   const line = ({ op, kernel, implementation, calls, seconds, flops, bytes }: ProfileRow) => [

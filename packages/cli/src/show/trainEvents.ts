@@ -1,5 +1,6 @@
 /** A run's events, drawn for people or given to machines. */
 import type { PageTraffic, TrainEvent } from "@graft/core"
+import { implementationsText } from "./implementationsText.ts"
 import { memoryTable } from "./memoryTable.ts"
 import { peakMemory } from "./peakMemory.ts"
 import { bytes, count, duration, rate, whole } from "./quantities.ts"
@@ -9,13 +10,12 @@ type Of<Tag extends TrainEvent["_tag"]> = Extract<TrainEvent, { readonly _tag: T
 
 export const showPlan = (screen: Screen, plan: Of<"Plan">): void => {
   const { style } = screen
-  const { steps, stepsPerEpoch, compute, trainableParameters, opsPerStep, overrides, parts, memory } = plan
+  const { steps, stepsPerEpoch, compute, trainableParameters, opsPerStep, implementations, parts, memory } = plan
   screen.say(
     `${style.strong("plan")}   ${whole(steps)} ${steps === 1 ? "step" : "steps"} (${whole(stepsPerEpoch)} an epoch) in ${compute}, ${count(trainableParameters)} parameters trained`
   )
   screen.say(`  parts: ${parts.join(", ")}`)
-  const fused = overrides.map(({ op, implementation }) => `${op} (${implementation})`)
-  screen.say(`  ${whole(opsPerStep)} ops a step${fused.length > 0 ? `; fused: ${fused.join(", ")}` : ""}`)
+  screen.say(`  ${whole(opsPerStep)} ops a step; ${implementationsText(implementations)}`)
   screen.say(memoryTable(memory))
   screen.event(machineEvent(plan))
 }

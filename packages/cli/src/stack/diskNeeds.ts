@@ -26,7 +26,7 @@ export const diskNeeds = (
   })
 
 const CURE =
-  "make room, name a folder on another disk with --out (or --spill-folder, --prepared), or save less often with --save-every"
+  "make room, name a folder on another disk (--out, --spill-folder, --prepared, HF_HOME for what is fetched), or save less often (--save-every)"
 
 /** Fails with NotEnoughDisk. */
 export const requireDisk = (needs: ReadonlyArray<Need>) => requireSpace(needs, CURE)

@@ -36,10 +36,8 @@ test("recomputation leaves out the product of down_proj and the head", () => {
 
 test("in bf16 no activation is copied to f32, and nothing is zeroed before it is written", () => {
   const { program } = programOf(false, "bf16")
-  const copies = program.filter((op) => /^addScaled .* f32\[\d+,\d+\] bf16\[/.test(op))
-  assert.deepEqual(copies, [])
-  const rounded = program.flatMap((op) => /^addScaled .* bf16\[(\d+),\d+\] f32\[/.exec(op)?.[1] ?? [])
-  assert.deepEqual(rounded, ["8", "16", "7"]) // the gradient of the logits, of one chunk, stretch by stretch
+  const copies = program.filter((op) => /^addScaled .* (f32\[\d+,\d+\] bf16|bf16\[\d+,\d+\] f32)\[/.test(op))
+  assert.deepEqual(copies, []) // the gradient of the logits is rounded where it is made
   const zeroed = program.filter((op) => /^fill \{"value":0\} \S+\[\d+,\d+\]/.test(op))
   assert.deepEqual(zeroed, [])
 })

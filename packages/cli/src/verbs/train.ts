@@ -66,6 +66,7 @@ const run = Effect.fnUntraced(function* (
   let committed = 0
   let interrupted = false
   let saved = false
+  let compute = "f32"
 
   yield* (yield* Stopping).onFirst(() => {
     screen.say(
@@ -78,6 +79,7 @@ const run = Effect.fnUntraced(function* (
   })
   yield* Stream.runForEach(trainer.run, (event) =>
     Effect.gen(function* () {
+      if (event._tag === "Plan") compute = event.compute
       if (event._tag === "Load") loaded = event.loadedBytes
       if (event._tag === "Plan" || (event._tag === "Load" && loaded >= wholeLoad)) giveBack()
       if (event._tag === "Checkpoint") saved = true
@@ -85,7 +87,7 @@ const run = Effect.fnUntraced(function* (
       yield* folder.take(event)
       report(event)
       if (event._tag === "Done" && profile !== undefined)
-        yield* showProfile(screen, profile, input, join(out, "trace.json"))
+        yield* showProfile(screen, profile, { ...input, compute }, join(out, "trace.json"))
     })
   )
   if (interrupted) {

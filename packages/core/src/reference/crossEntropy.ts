@@ -29,7 +29,8 @@ export const softCapKernel: Kernel<{ readonly softCap: number }> = {
  *   losses[row0 + t] = logsumexp(z) − (1 − ε) z[y] − ε / vocab · Σ z
  *   logits[t] = z, or with `gradient` (softmax(z) − (1 − ε) onehot(y) − ε / vocab) · (1 − (z / c)²)
  *
- * A target below 0 is not learnt: loss and gradient 0.
+ * A target below 0 is not learnt: loss and gradient 0. Where a fourth operand has the logits, the second takes the gradient
+ * alone, and the logits are lost.
  */
 export const crossEntropyRows: Kernel<Rows> = {
   name: "crossEntropyRows",
@@ -37,12 +38,12 @@ export const crossEntropyRows: Kernel<Rows> = {
   inPlace: [1],
   fields: ["row0", "rows", "vocab", "gradient", "softCap", "smoothing"],
   dtypes: ["f32", "act", "i32"],
-  check: ([losses, logits, targets], p) =>
-    ((losses!.size !== targets!.size || logits!.size !== p.rows * p.vocab || p.row0 + p.rows > losses!.size) &&
-      "sizes differ") ||
+  check: ([losses, out, targets, { size } = out!], p) =>
+    ((losses!.size !== targets!.size || out!.size !== size || size !== p.rows * p.vocab) && "sizes differ") ||
+    (p.row0 + p.rows > losses!.size && "rows lie beyond the losses") ||
     checkCap(p.softCap) ||
     (!(p.smoothing >= 0 && p.smoothing < 1) && `smoothing ${p.smoothing}: wanted 0 or more and less than 1`),
-  reference: ([losses, logits, targets], { row0, rows, vocab, gradient, softCap, smoothing }) => {
+  reference: ([losses, out, targets, logits = out], { row0, rows, vocab, gradient, softCap, smoothing }) => {
     for (let t = 0; t < rows; t++) {
       const at = t * vocab
       const y = targets![row0 + t]!
@@ -58,7 +59,7 @@ export const crossEntropyRows: Kernel<Rows> = {
       for (let c = 0; c < vocab; c++) {
         const z = logits![at + c]!
         const dz = Math.exp(z - top) / sum - (c === y ? 1 - smoothing : 0) - smoothing / vocab
-        logits![at + c] = y < 0 ? 0 : softCap > 0 ? dz * (1 - (z / softCap) ** 2) : dz
+        out![at + c] = y < 0 ? 0 : softCap > 0 ? dz * (1 - (z / softCap) ** 2) : dz
       }
     }
   }

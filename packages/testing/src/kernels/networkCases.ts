@@ -170,6 +170,16 @@ const losses = (): ReadonlyArray<KernelCase> =>
           row0: 2,
           rows: 3
         }),
+        ...(gradient
+          ? [
+              kernelCase(
+                crossEntropyRows,
+                `the gradient apart, ${vocab}`,
+                [f32Out([6]), act([6, vocab]), targets, f32([6, vocab])],
+                whole
+              )
+            ]
+          : []),
         ...(
           [
             [1.5, 0],

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <graft/gemm_dot.h>
+#include <graft/gemm_narrow.h>
 
 #if !GRAFT_SCALAR
 
@@ -12,7 +13,7 @@ namespace panels {
 /** Up to so many rows of x take the dot path when both sides lie along k ... */
 constexpr int64_t dotRowsAtMost = 8;
 /** ... and up to so many columns with the sides' roles exchanged: W is then the activation. */
-constexpr int64_t dotColumnsAtMost = 16;
+constexpr int64_t dotColumnsAtMost = 4;
 /** A reduction too short for the dot path's horizontal sums. */
 constexpr int64_t dotReductionAtLeast = 128;
 /** Up to so many rows, or columns, are spread over rows of the other side where that lies across k. */
@@ -47,7 +48,9 @@ static inline void multiplyMatrices(const Pool& pool, const Output& out, int64_t
   const bool flip = n <= flipColumnsAtMost && n < m;
   const auto run = [&]<class Kind>(Kind) {
     const Filler rows = fillerOf<Kind>(a), columns = fillerOf<Kind>(b);
-    if (flip) {
+    if (isNarrow(pool, m, n, k, a, b)) {
+      multiplyNarrow<Kind>(pool, m < n ? Narrow{out, false, n, m, k, b, a} : Narrow{out, true, m, n, k, a, b});
+    } else if (flip) {
       const Term term{k, columns, rows};
       multiply<Kind>(pool, n, m, &term, 1, finishOf(flipped));
     } else {

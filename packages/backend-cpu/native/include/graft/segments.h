@@ -116,13 +116,15 @@ GRAFT_INLINE void eachRows(const Pool& pool, const Segments& segments, const Hea
   });
 }
 
-/** A float array of `n` elements cut from a worker's scratch. */
+/** Arrays of `n` floats, or of words as wide, cut from a worker's scratch. */
 struct Scratch {
   float* next;
-  GRAFT_INLINE float* take(int64_t n) {
+  template <class T = float>
+  GRAFT_INLINE T* take(int64_t n) {
+    static_assert(sizeof(T) == sizeof(float));
     float* taken = next;
     next += ceilDiv(n, 16) * 16;  // 64-byte aligned
-    return taken;
+    return reinterpret_cast<T*>(taken);
   }
 };
 

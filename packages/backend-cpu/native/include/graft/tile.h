@@ -2,24 +2,45 @@
 //
 //   c [rows, kPanel] (+)= a [rows, depth] · b [depth, kPanel]
 //
-// b and c are panels: row after row of kPanel floats, 64-byte aligned. a is read element by element and broadcast, either
-// row-major (a[r · ld + k]) or transposed (a[k · ld + r]), so that nothing but the panels is ever packed. kTileRows rows
-// of c are in registers at a time: 12 accumulators where there are 16 registers, 16 where there are 32, which covers an
-// FMA's latency twice or four times a cycle. Every element of c is one chain of fma over k, whatever the tile it lies in.
+// A `Kind` (gemm_tile.h) says what is multiplied: Singles are floats; an element of Pairs is two neighbours along the depth
+// in bf16, so that one instruction does two steps, and `depth` counts elements. b and c are panels: row after row of kPanel
+// elements, 64-byte aligned. a is read element by element and broadcast, either row-major (a[r · ld + k]) or transposed
+// (a[k · ld + r]). kTileRows rows of c are in registers at a time: 12 accumulators where there are 16 registers, 16 where
+// there are 32, which covers a multiply-add's latency twice or four times a cycle. Every element of c is one chain of
+// multiply-adds over k, whatever the tile it lies in.
+//
+// Rows of floats lie right for both sides of a product, and neither is packed but the panels. Pairs run along the rows
+// (copyAlong, packPanel) or down the columns (copyAcross, putRows), each with zeros where a partner is missing.
 #pragma once
 
-#include <graft/simd.h>
+#include <graft/block.h>
+#include <graft/gemm_tile.h>
 
 #if !GRAFT_SCALAR
 
 namespace graft {
 namespace GRAFT_ISA {
 
+using panels::Pairs;
+using panels::Singles;
+
 constexpr int kPanel = 2 * kLanes;
 constexpr int kTileRows = kLanes == 8 ? 6 : 8;
 
-template <int Rows, bool transposed>
-GRAFT_INLINE void multiplyRows(float* c, const float* a, int64_t ld, const float* b, int64_t depth, bool accumulate) {
+/** Whether all are bf16: an instruction set that multiplies pairs takes them as they are. */
+template <class... Each>
+GRAFT_INLINE bool inPairs(const Each&... operands) {
+  return ((operands.dtype == DType::bf16) && ...);
+}
+
+/** Elements that hold n neighbours. */
+template <class Kind>
+GRAFT_INLINE constexpr int64_t elementsOf(int64_t n) {
+  return ceilDiv(n, Kind::perElement);
+}
+
+template <class Kind, int Rows, bool transposed>
+GRAFT_INLINE void multiplyRows(float* c, const typename Kind::Element* a, int64_t ld, const typename Kind::Element* b, int64_t depth, bool accumulate) {
   F32 low[Rows], high[Rows];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; r++) {
@@ -28,12 +49,12 @@ GRAFT_INLINE void multiplyRows(float* c, const float* a, int64_t ld, const float
   }
 #pragma GCC unroll 2
   for (int64_t k = 0; k < depth; k++) {
-    const F32 left = load(b + k * kPanel), right = load(b + k * kPanel + kLanes);
+    const auto left = Kind::load(b + k * kPanel), right = Kind::load(b + k * kPanel + kLanes);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; r++) {
-      const F32 x = splat(transposed ? a[k * ld + r] : a[r * ld + k]);
-      low[r] = fma(x, left, low[r]);
-      high[r] = fma(x, right, high[r]);
+      const auto x = panels::broadcast(transposed ? a[k * ld + r] : a[r * ld + k]);
+      low[r] = Kind::step(x, left, low[r]);
+      high[r] = Kind::step(x, right, high[r]);
     }
   }
 #pragma GCC unroll 8
@@ -43,43 +64,154 @@ GRAFT_INLINE void multiplyRows(float* c, const float* a, int64_t ld, const float
   }
 }
 
-template <bool transposed>
-[[maybe_unused]] static void multiply(float* c, const float* a, int64_t ld, const float* b, int64_t rows, int64_t depth, bool accumulate) {
+template <class Kind, bool transposed>
+[[maybe_unused]] static void multiply(float* c, const typename Kind::Element* a, int64_t ld, const typename Kind::Element* b, int64_t rows, int64_t depth, bool accumulate) {
   int64_t r = 0;
   const auto next = [&]() { return transposed ? a + r : a + r * ld; };
   for (; r + kTileRows <= rows; r += kTileRows)
-    multiplyRows<kTileRows, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    multiplyRows<Kind, kTileRows, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
   switch (rows - r) {
-    case 1: return multiplyRows<1, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
-    case 2: return multiplyRows<2, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
-    case 3: return multiplyRows<3, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
-    case 4: return multiplyRows<4, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
-    case 5: return multiplyRows<5, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 1: return multiplyRows<Kind, 1, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 2: return multiplyRows<Kind, 2, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 3: return multiplyRows<Kind, 3, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 4: return multiplyRows<Kind, 4, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 5: return multiplyRows<Kind, 5, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
 #if GRAFT_LANES != 8
-    case 6: return multiplyRows<6, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
-    case 7: return multiplyRows<7, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 6: return multiplyRows<Kind, 6, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
+    case 7: return multiplyRows<Kind, 7, transposed>(c + r * kPanel, next(), ld, b, depth, accumulate);
 #endif
     default: return;
   }
 }
 
-/** panel[i, lane] = factor · row(lane)[i] for i < n; lanes from `lanes` on repeat the last one. */
-template <class Row>
-GRAFT_INLINE void packPanel(float* panel, int64_t n, int64_t lanes, float factor, const Row& row) {
+/** use(x's elements in their own type); Pairs are made of bf16 alone. */
+template <class Kind, class Use>
+GRAFT_INLINE void withElements(const Operand& x, const Use& use) {
+  if constexpr (Kind::perElement == 2) use(x.as<BF16>());
+  else if (x.dtype == DType::bf16) use(x.as<BF16>());
+  else use(x.as<float>());
+}
+
+/** The element that begins at p, with `left` values from there to the row's end. */
+template <class Kind, class T>
+GRAFT_INLINE typename Kind::Element elementAt(const T* p, int64_t left) {
+  if constexpr (Kind::perElement == 1) return widen(*p);
+  else return uint32_t(p[0].bits) | (left > 1 ? uint32_t(p[1].bits) << 16 : 0);
+}
+
+/** panel[i, lane] = row(lane)'s element i, for n values a row; lanes from `lanes` on repeat the last one. */
+template <class Kind, class Row>
+GRAFT_INLINE void packPanel(typename Kind::Element* panel, int64_t n, int64_t lanes, const Row& row) {
+  constexpr int64_t per = Kind::perElement;
   for (int64_t first = 0; first < kPanel; first += kLanes) {
     decltype(row(0)) from[kLanes];
     for (int64_t lane = 0; lane < kLanes; lane++) from[lane] = row(smaller(first + lane, lanes - 1));
-    float* to = panel + first;
+    typename Kind::Element* to = panel + first;
     int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-      F32 block[kLanes];
-      for (int lane = 0; lane < kLanes; lane++) block[lane] = factor * load(from[lane] + i);
-      transpose(block);
-      for (int lane = 0; lane < kLanes; lane++) store(to + (i + lane) * kPanel, block[lane]);
+    for (; i + per * kLanes <= n; i += per * kLanes) {
+      if constexpr (per == 1) {
+        F32 block[kLanes];
+        for (int lane = 0; lane < kLanes; lane++) block[lane] = load(from[lane] + i);
+        transpose(block);
+        for (int lane = 0; lane < kLanes; lane++) store(to + (i + lane) * kPanel, block[lane]);
+      } else {
+        panels::Words block[kLanes];
+        for (int lane = 0; lane < kLanes; lane++) block[lane] = panels::loadWords(from[lane] + i);
+        panels::transpose(block);
+        for (int lane = 0; lane < kLanes; lane++) panels::storeWords(to + (i / per + lane) * kPanel, block[lane]);
+      }
     }
-    for (; i < n; i++)
-      for (int lane = 0; lane < kLanes; lane++) to[i * kPanel + lane] = factor * widen(from[lane][i]);
+    for (; i < n; i += per)
+      for (int lane = 0; lane < kLanes; lane++) to[i / per * kPanel + lane] = elementAt<Kind>(from[lane] + i, n - i);
   }
+}
+
+/** to [rows, elements of n] = n values from x[at(j)] on, for each row j */
+template <class Kind, class At>
+GRAFT_INLINE void copyAlong(typename Kind::Element* to, const Operand& x, int64_t rows, int64_t n, const At& at) {
+  const int64_t ld = elementsOf<Kind>(n);
+  for (int64_t j = 0; j < rows; j++) {
+    if constexpr (Kind::perElement == 1) {
+      copyWidened(to + j * ld, x, at(j), n);
+    } else {
+      const BF16* from = x.as<BF16>() + at(j);
+      int64_t i = 0;
+      for (; i + kPanel <= n; i += kPanel) panels::storeWords(to + j * ld + i / 2, panels::loadWords(from + i));
+      for (; i < n; i += 2) to[j * ld + i / 2] = elementAt<Pairs>(from + i, n - i);
+    }
+  }
+}
+
+/** to [pairs of rows, n]: each value with the one below, 0 under the last row; of Singles that is copyAlong. */
+template <class Kind, class At>
+GRAFT_INLINE void copyAcross(typename Kind::Element* to, const Operand& x, int64_t rows, int64_t n, const At& at) {
+  if constexpr (Kind::perElement == 1) {
+    copyAlong<Kind>(to, x, rows, n, at);
+  } else {
+    for (int64_t j = 0; j < rows; j += 2) {
+      const bool both = j + 1 < rows;
+      const BF16 *upper = x.as<BF16>() + at(j), *lower = both ? x.as<BF16>() + at(j + 1) : upper;
+      uint32_t* own = to + j / 2 * n;
+      const uint32_t kept = both ? 0xffffffffu : 0xffffu;
+      int64_t i = 0;
+      for (; i + kLanes <= n; i += kLanes)
+        panels::storeWords(own + i, (panels::loadHalves(upper + i) | panels::loadHalves(lower + i) << 16) & kept);
+      for (; i < n; i++) own[i] = (upper[i].bits | uint32_t(lower[i].bits) << 16) & kept;
+    }
+  }
+}
+
+/** Two vectors rounded to bf16, one after the other. */
+GRAFT_INLINE panels::Words narrowTwo(F32 first, F32 second) {
+#if defined(__AVX512BF16__) && GRAFT_LANES == 16
+  return bitsAs<panels::Words>(_mm512_cvtne2ps_pbh(second, first));
+#else
+  return panels::joinHalves(panels::narrowFloats(first), panels::narrowFloats(second));
+#endif
+}
+
+#if defined(__AVX512BW__) && GRAFT_LANES == 16
+/** Positions of 16 bits in two vectors, alternately of the first and of the second, from `from` on. */
+GRAFT_INLINE __m512i alternately(int from) {
+  panels::Words words;
+  for (int i = 0; i < kLanes; i++) words[i] = uint32_t(from + i) | uint32_t(2 * kLanes + from + i) << 16;
+  return bitsAs<__m512i>(words);
+}
+#endif
+
+/** Each of kPanel values in bf16 with the one below: the first kLanes of the pairs, then the others. */
+GRAFT_INLINE void pairRows(panels::Words upper, panels::Words lower, panels::Words (&pairs)[2]) {
+#if defined(__AVX512BW__) && GRAFT_LANES == 16
+  for (int half = 0; half < 2; half++)
+    pairs[half] = bitsAs<panels::Words>(_mm512_permutex2var_epi16(bitsAs<__m512i>(upper), alternately(half * kLanes), bitsAs<__m512i>(lower)));
+#else
+  BF16 above[kPanel], below[kPanel];
+  panels::storeWords(above, upper);
+  panels::storeWords(below, lower);
+  for (int half = 0; half < 2; half++)
+    pairs[half] = panels::loadHalves(above + half * kLanes) | panels::loadHalves(below + half * kLanes) << 16;
+#endif
+}
+
+/** Rows j and j + 1 (j even) of a panel as a product's right side: two rows of floats, or one of pairs, in the same memory. */
+template <class Kind>
+GRAFT_INLINE void putRows(float* panel, int64_t j, const F32 (&upper)[2], const F32 (&lower)[2]) {
+  if constexpr (Kind::perElement == 1) {
+    for (int c = 0; c < 2; c++) {
+      store(panel + j * kPanel + c * kLanes, upper[c]);
+      store(panel + (j + 1) * kPanel + c * kLanes, lower[c]);
+    }
+  } else {
+    panels::Words pairs[2];
+    pairRows(narrowTwo(upper[0], upper[1]), narrowTwo(lower[0], lower[1]), pairs);
+    for (int c = 0; c < 2; c++) panels::storeWords(panel + j / 2 * kPanel + c * kLanes, pairs[c]);
+  }
+}
+
+/** The rows that putRows put there. */
+template <class Kind>
+GRAFT_INLINE const typename Kind::Element* right(const float* panel) {
+  return reinterpret_cast<const typename Kind::Element*>(panel);
 }
 
 /** row(lane)[i] = panel[i, lane] · factors[lane] for i < n and lane < lanes */

@@ -1,0 +1,196 @@
+// The tiles of attention's backward pass: what becomes of one tile of scores, and the panels of keys that tiles of rows pass
+// by (notation and formulas: kernels/attentionBackward.cc).
+#pragma once
+
+#include <graft/attentionGradient.h>
+#include <graft/tanh.h>
+#include <graft/tile.h>
+
+namespace graft {
+namespace GRAFT_ISA {
+
+/** Rows, or keys, of one task. */
+constexpr int64_t kTogether = 128;
+
+#if !GRAFT_SCALAR
+
+constexpr int64_t kPanels = kTogether / kPanel;
+/** Keys, or rows, of a tile: what the panels of a task are multiplied with. */
+constexpr int64_t kTile = 64;
+/** Beyond it the panels of a task would not fit in a worker's scratch. */
+constexpr int64_t kLargestHeadDim = 1024;
+static_assert((5 * kTogether + 2 * kTile + kPanel) * kLargestHeadDim * sizeof(float) + (1 << 16) <= scratchBytesPerWorker);
+
+template <class Kind, class At>
+GRAFT_INLINE void pack(typename Kind::Element* panel, const Operand& x, int64_t n, int64_t lanes, const At& at) {
+  withElements<Kind>(x, [&](const auto* from) { packPanel<Kind>(panel, n, lanes, [&](int64_t lane) { return from + at(lane); }); });
+}
+template <class At>
+GRAFT_INLINE void unpack(const Operand& x, const float* panel, int64_t n, int64_t lanes, float factor, const At& at) {
+  alignas(64) float factors[kPanel];
+  for (float& each : factors) each = factor;
+  withElements<Singles>(x, [&](auto* to) { unpackPanel(panel, n, lanes, factors, [&](int64_t lane) { return to + at(lane); }); });
+}
+
+constexpr float kLog2e = 1.44269504f;
+
+/** q · k and dout · v of one vector of pairs become p and ds; `lse` in powers of two. */
+GRAFT_INLINE void differentiate(F32& score, F32& product, const Gradient& call, F32 lse, F32 delta) {
+  if (call.softCap > 0) {
+    const F32 bent = tanh(score * (call.scale / call.softCap));
+    score = softmaxExp2(fma(bent, splat(call.softCap * kLog2e), -lse));
+    product = score * (product - delta) * (1.0f - bent * bent);
+  } else {
+    score = softmaxExp2(fma(score, splat(call.scale * kLog2e), -lse));
+    product = score * (product - delta);
+  }
+}
+
+/** What the formula needs of one vector of a panel's row: statistics of its queries and, where some do not, who sees whom. */
+struct Place {
+  F32 lse, delta;
+  I32 sees;
+};
+
+/**
+ * scores and products [rows, kPanel] become p and ds, as right sides of products; `left` [rows, kPanel] takes ds as a left
+ * side, row-major, if it is of Pairs. place(j, c): vector c of row j.
+ */
+template <class Kind, bool masked, class PlaceOf>
+GRAFT_INLINE void differentiateRows(float* scores, float* products, typename Kind::Element* left, int64_t rows, const Gradient& call, const PlaceOf& place) {
+  for (int64_t j = 0; j < rows; j += 2) {
+    F32 p[2][2], ds[2][2];
+    for (int half = 0; half < 2; half++)
+      for (int c = 0; c < 2; c++) {
+        p[half][c] = ds[half][c] = splat(0);
+        if (j + half == rows) continue;
+        const Place at = place(j + half, c);
+        F32 score = load(scores + (j + half) * kPanel + c * kLanes), product = load(products + (j + half) * kPanel + c * kLanes);
+        differentiate(score, product, call, at.lse, at.delta);
+        p[half][c] = masked ? select(at.sees, score, splat(0)) : score;
+        ds[half][c] = masked ? select(at.sees, product, splat(0)) : product;
+      }
+    putRows<Kind>(scores, j, p[0], p[1]);
+    putRows<Kind>(products, j, ds[0], ds[1]);
+    if constexpr (Kind::perElement == 2)
+      for (int half = 0; half < 2; half++) panels::storeWords(left + (j + half) * kLanes, narrowTwo(ds[half][0], ds[half][1]));
+  }
+}
+
+/** Up to kTogether keys as panels, and the tiles of rows that pass by them. */
+template <class Kind>
+struct KeyPanels {
+  using Element = typename Kind::Element;
+  struct Panel {
+    Element *key, *value;  // [headDim, kPanel]
+    float *dKey, *dValue;  // likewise
+    int64_t begin, lanes;
+  };
+  const Gradient& call;
+  Keys keys;
+  int64_t n, depth, panels;
+  Element *query, *dout, *queryAcross, *doutAcross, *left;
+  float *scores, *products;  // [kTile, kPanel]
+  Panel panel[kPanels];
+  float lse[kTile], delta[kTile];
+  int32_t hidden[kTile], visible[kTile];
+  int64_t place[kTile];
+
+  KeyPanels(const Gradient& call, Scratch& scratch) : call(call), n(call.heads.headDim), depth(elementsOf<Kind>(n)) {
+    query = queryAcross = scratch.take<Element>(kTile * depth), dout = doutAcross = scratch.take<Element>(kTile * depth);
+    if (Kind::perElement == 2)
+      queryAcross = scratch.take<Element>(kTile * depth), doutAcross = scratch.take<Element>(kTile * depth);
+    scores = scratch.take(kTile * kPanel), products = scratch.take(kTile * kPanel);
+    left = Kind::perElement == 1 ? reinterpret_cast<Element*>(products) : scratch.take<Element>(kTile * kLanes);
+    for (Panel& own : panel) {
+      own.key = scratch.take<Element>(depth * kPanel), own.value = scratch.take<Element>(depth * kPanel);
+      own.dKey = scratch.take(n * kPanel), own.dValue = scratch.take(n * kPanel);
+    }
+  }
+  GRAFT_INLINE auto at(const Panel& own) const {
+    return [&](int64_t lane) { return call.keyAt(own.begin + lane, keys.kvHead); };
+  }
+  void begin(const Keys& of) {
+    keys = of;
+    panels = ceilDiv(keys.end - keys.begin, kPanel);
+    for (int64_t p = 0; p < panels; p++) {
+      Panel& own = panel[p];
+      own.begin = keys.begin + p * kPanel;
+      own.lanes = smaller<int64_t>(kPanel, keys.end - own.begin);
+      pack<Kind>(own.key, call.k, n, own.lanes, at(own));
+      pack<Kind>(own.value, call.v, n, own.lanes, at(own));
+      std::memset(own.dKey, 0, size_t(n) * kPanel * sizeof(float));
+      std::memset(own.dValue, 0, size_t(n) * kPanel * sizeof(float));
+    }
+  }
+  /** Rows [first, first + tile) and what the formula needs of them. */
+  void take(const Rows& rows, int64_t first, int64_t tile) {
+    for (int64_t j = 0; j < tile; j++) {
+      const int64_t r = first + j, own = call.statisticAt(rows, r);
+      place[j] = own * n;
+      lse[j] = call.lse.template as<float>()[own] * kLog2e;
+      delta[j] = call.delta[own];
+      hidden[j] = int32_t(rows.hidden(r)), visible[j] = int32_t(rows.visible(r));
+    }
+    const auto at = [&](int64_t j) { return place[j]; };
+    copyAlong<Kind>(query, call.q, tile, n, at);
+    copyAlong<Kind>(dout, call.dout, tile, n, at);
+    if (Kind::perElement == 1) return;
+    copyAcross<Kind>(queryAcross, call.q, tile, n, at);
+    copyAcross<Kind>(doutAcross, call.dout, tile, n, at);
+  }
+  /** Rows [skipped, skipped + seen) of the tile and one panel of `segment`'s keys. */
+  void differentiatePanel(const Segment& segment, const Panel& own, int64_t skipped, int64_t seen) {
+    const int64_t key = own.begin - segment.key, last = skipped + seen - 1;  // the first lane's, from the segment's first on
+    const auto statistics = [&](int64_t j, int) { return Place{splat(lse[skipped + j]), splat(delta[skipped + j]), splatInt(0)}; };
+    if (key >= hidden[last] && key + own.lanes <= visible[skipped])
+      return differentiateRows<Kind, false>(scores, products, left, seen, call, statistics);
+    differentiateRows<Kind, true>(scores, products, left, seen, call, [&](int64_t j, int c) {
+      Place place = statistics(j, c);
+      // Keys outside the segment nobody sees.
+      const I32 lane = laneIndex() + int32_t(key + c * kLanes);
+      place.sees = (lane >= splatInt(0)) & (lane >= splatInt(hidden[skipped + j])) & (lane < splatInt(visible[skipped + j]));
+      return place;
+    });
+  }
+  /** Adds what the rows of `segment` contribute; alsoQueries(panel, first, seen) may use `left`, ds of these rows. */
+  template <class AlsoQueries>
+  GRAFT_INLINE void add(const Segment& segment, const AlsoQueries& alsoQueries) {
+    const Rows rows = rowsThatSee(call, segment, keys);
+    // Pairs of rows are the same for all panels and tasks: the first of one may be a row that sees nothing.
+    const auto even = [](int64_t r) { return r / Kind::perElement * Kind::perElement; };
+    for (int64_t first = even(rows.begin); first < rows.end; first += kTile) {
+      const int64_t tile = smaller(kTile, rows.end - first);
+      take(rows, first, tile);
+      for (int64_t p = 0; p < panels; p++) {
+        Panel& own = panel[p];
+        for (int64_t j = first + kTile + p * kTile / panels; j < smaller(rows.end, first + kTile + (p + 1) * kTile / panels); j++) {
+          const int64_t from = call.queryAt(rows, j);
+          fetchRow(call.q, from, n);
+          fetchRow(call.dout, from, n);
+        }
+        const Rows seeing = rowsThatSee(call, segment, {keys.kvHead, own.begin, own.begin + own.lanes});
+        const int64_t skipped = larger<int64_t>(0, even(seeing.begin) - first), seen = smaller(tile, seeing.end - first) - skipped;
+        if (seen <= 0) continue;
+        multiply<Kind, false>(scores, query + skipped * depth, depth, own.key, seen, depth, false);
+        multiply<Kind, false>(products, dout + skipped * depth, depth, own.value, seen, depth, false);
+        differentiatePanel(segment, own, skipped, seen);
+        const int64_t upper = skipped / Kind::perElement * n, pairs = elementsOf<Kind>(seen);
+        multiply<Kind, true>(own.dKey, queryAcross + upper, n, right<Kind>(products), n, pairs, true);
+        multiply<Kind, true>(own.dValue, doutAcross + upper, n, right<Kind>(scores), n, pairs, true);
+        alsoQueries(own, first + skipped, seen);
+      }
+    }
+  }
+  void end() {
+    for (int64_t p = 0; p < panels; p++) {
+      unpack(call.dk, panel[p].dKey, n, panel[p].lanes, call.scale, at(panel[p]));
+      unpack(call.dv, panel[p].dValue, n, panel[p].lanes, 1, at(panel[p]));
+    }
+  }
+};
+
+#endif
+
+}  // namespace GRAFT_ISA
+}  // namespace graft

@@ -1,0 +1,208 @@
+// The register tiles of narrow products (gemm_narrow.h): the long side is read where it lies.
+//
+// `tileAlong`: its outputs are rows. Vectors run along the narrow side's outputs, an element of a row is broadcast.
+// `tileTurned`: likewise, for narrow sides that fill half a vector: squares of rows are transposed in registers, and vectors run
+// along them. `tileAcross`: its outputs are columns. Vectors run along a strip of them.
+//
+// The narrow side is packed: step p is `ld` elements at a[p * ld]. Every sum is one chain of multiply-adds in the order of k,
+// as in gemm_tile.h.
+#pragma once
+
+#include <graft/gemm_pack.h>
+
+#if !GRAFT_SCALAR
+
+namespace graft {
+namespace GRAFT_ISA {
+namespace panels {
+
+/** Accumulators of a tile, as many as gemm_tile.h has. */
+constexpr int narrowSums = tileRows * tileVectors;
+/** Vectors of a tile along the narrow side: they and one of the long side must fit the registers too. */
+constexpr int narrowVectors = lanes == 8 ? 3 : 4;
+/** Rows of a tile along; where ld is a power of two more of them would share too few sets of the first-level cache. */
+constexpr int narrowRowsAtMost = 12;
+constexpr int narrowRows(int vectors) {
+  return narrowSums / vectors < narrowRowsAtMost ? narrowSums / vectors : narrowRowsAtMost;
+}
+/** Up to so many outputs of the narrow side rows are turned: the vectors of a tile along would be half empty. */
+constexpr int64_t turnedAtMost = lanes == 16 ? 8 : 0;
+/** Steps that a strip is asked for ahead: its rows may lie whole pages apart, and all in one set of the first level. */
+constexpr int64_t narrowAhead = 6;
+
+/** c[i, v] (+)= sums: rows of c lie `ld` floats apart. */
+template <int Rows, int Vectors>
+GRAFT_INLINE void storeSums(float* c, int64_t ld, const Floats (*sums)[Vectors], bool add) {
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; i++)
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; v++) {
+      float* at = c + i * ld + v * lanes;
+      store(at, add ? loadFloats(at) + sums[i][v] : sums[i][v]);
+    }
+}
+/** sums += a[0, Rows) . b, one step of the reduction. */
+template <class Kind, int Rows, int Vectors>
+GRAFT_INLINE void stepSums(Floats (*sums)[Vectors], const typename Kind::Element* a, const Words* b) {
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; i++) {
+    const typename Kind::Vector x = broadcast(a[i]);
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; v++) sums[i][v] = Kind::step(x, bitsAs<typename Kind::Vector>(b[v]), sums[i][v]);
+  }
+}
+
+/** c[narrowRows, Vectors] (+)= rows . a: rows of elements lie `stride` bytes apart, those of c `ld` floats; k counts elements. */
+template <class Kind, int Vectors>
+static void tileAlong(int64_t k, const char* rows, int64_t stride, const typename Kind::Element* a, int64_t ld, float* c,
+                      bool add) {
+  using Vector = typename Kind::Vector;
+  constexpr int count = narrowRows(Vectors), threes = (count + 2) / 3;
+  Floats sums[count][Vectors] = {};
+  // A pointer to every third row, the others by one or two strides: as many registers as there are.
+  const char* row[threes];
+#pragma GCC unroll 4
+  for (int q = 0; q < threes; q++) row[q] = rows + 3 * q * stride;
+#pragma GCC unroll 1
+  for (int64_t p = 0; p < k; p++, a += ld) {
+    Vector column[Vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; v++) column[v] = Kind::load(a + v * lanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < count; i++) {
+      typename Kind::Element element;
+      std::memcpy(&element, row[i / 3] + i % 3 * stride, sizeof element);
+      const Vector x = broadcast(element);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; v++) sums[i][v] = Kind::step(x, column[v], sums[i][v]);
+    }
+#pragma GCC unroll 4
+    for (int q = 0; q < threes; q++) {
+      row[q] += sizeof(typename Kind::Element);
+      asm("" : "+r"(row[q]));  // or each row gets a pointer, and most of them a place in memory
+    }
+  }
+  storeSums<count, Vectors>(c, ld, sums, add);
+}
+
+/** c[Rows, tileVectors] (+)= a . b, where b is rows [row, row + tileWidth) from column k0 on. */
+template <class Kind, int Rows, class Reader>
+static void tileTurned(Reader reader, int64_t row, int64_t k0, int64_t k, const typename Kind::Element* a, int64_t ld, float* c,
+                       bool add) {
+  constexpr int64_t step = Kind::perElement * lanes;
+  Floats sums[Rows][tileVectors] = {};
+  alignas(64) uint32_t turned[lanes * tileWidth];
+  for (int64_t p = 0; p < k; p += step) {
+    for (int v = 0; v < tileVectors; v++) {
+      Words square[lanes];
+      if (k - p >= step) {
+#pragma GCC unroll 16
+        for (int q = 0; q < lanes; q++) square[q] = readAlong<Kind>(reader, row + v * lanes + q, k0 + p);
+      } else {
+        for (int q = 0; q < lanes; q++) square[q] = readAlongPart<Kind>(reader, row + v * lanes + q, k0 + p, k - p);
+      }
+      transpose(square);
+#pragma GCC unroll 16
+      for (int q = 0; q < lanes; q++) storeWords(turned + q * tileWidth + v * lanes, square[q]);
+    }
+    const int64_t elements = smaller(lanes, ceilDiv(k - p, Kind::perElement));
+#pragma GCC unroll 1
+    for (int64_t q = 0; q < elements; q++, a += ld) {
+      Words b[tileVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < tileVectors; v++) b[v] = loadWords(turned + q * tileWidth + v * lanes);
+      stepSums<Kind, Rows>(sums, a, b);
+    }
+  }
+  storeSums<Rows, tileVectors>(c, tileWidth, sums, add);
+}
+
+/** b[v]: columns from `column` of one row or, of Pairs, of two: `both`, or zeros. */
+template <class Kind, class Reader>
+GRAFT_INLINE void readStrip(const Reader& reader, int64_t row, int64_t column, bool both, Words* b) {
+#pragma GCC unroll 4
+  for (int v = 0; v < tileVectors; v++) b[v] = readAcross<Kind>(reader, row, column + v * lanes, both);
+}
+#if defined(__AVX512BW__) && GRAFT_LANES == 16
+/** Two rows of bf16, interleaved: a load and a shuffle a vector. */
+template <class Kind>
+GRAFT_INLINE void readStrip(const DenseReader<BF16>& reader, int64_t row, int64_t column, bool both, Words* b) {
+  if constexpr (Kind::perElement == 2) {
+    alignas(64) static constexpr uint16_t order[64] = {
+      0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
+      16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
+    static_assert(tileWidth == 32);
+    const auto first = bitsAs<__m512i>(loadWords(reader.at(row, column)));
+    const auto second = both ? bitsAs<__m512i>(loadWords(reader.at(row + 1, column))) : __m512i{};
+    for (int v = 0; v < tileVectors; v++)
+      b[v] = bitsAs<Words>(_mm512_permutex2var_epi16(first, bitsAs<__m512i>(loadWords(order + 32 * v)), second));
+  } else {
+    for (int v = 0; v < tileVectors; v++) b[v] = readAcross<Kind>(reader, row, column + v * lanes, both);
+  }
+}
+#endif
+/** A strip that an earlier tile left packed: rows are elements. */
+struct StripReader {
+  const uint32_t* strip;
+  GRAFT_INLINE void ahead(int64_t, int64_t, int64_t) const {}
+};
+template <class Kind>
+GRAFT_INLINE void readStrip(const StripReader& reader, int64_t row, int64_t, bool, Words* b) {
+  for (int v = 0; v < tileVectors; v++) b[v] = loadWords(reader.strip + row / Kind::perElement * tileWidth + v * lanes);
+}
+
+/**
+ * c[Rows, tileVectors] (+)= a . b, where b is columns [column, column + tileWidth) of k rows from `row` on; `Keep`: b is left
+ * packed in `strip`, whose places for a StripReader are `row` and `column` 0.
+ */
+template <class Kind, int Rows, bool Keep, class Reader>
+static void tileAcross(Reader reader, int64_t row, int64_t column, int64_t k, const typename Kind::Element* a, int64_t ld,
+                       float* c, bool add, uint32_t* strip) {
+  Floats sums[Rows][tileVectors] = {};
+  const auto step = [&](int64_t p, bool both) __attribute__((always_inline)) {
+    Words b[tileVectors];
+    readStrip<Kind>(reader, row + p, column, both, b);
+    if constexpr (Keep) {
+#pragma GCC unroll 4
+      for (int v = 0; v < tileVectors; v++) storeWords(strip + v * lanes, b[v]);
+      strip += tileWidth;
+    }
+    stepSums<Kind, Rows>(sums, a, b);
+    a += ld;
+  };
+  int64_t p = 0;
+#pragma GCC unroll 1
+  for (; p + Kind::perElement <= k; p += Kind::perElement) {
+    for (int s = 0; s < Kind::perElement; s++) reader.ahead(row + p + narrowAhead * Kind::perElement + s, column, tileWidth);
+    step(p, true);
+  }
+  if (p < k) step(p, false);
+  storeSums<Rows, tileVectors>(c, tileWidth, sums, add);
+}
+
+/** The tile of `rows` rows, an even number from 2 to `Rows`. */
+template <class Kind, bool Keep, int Rows = tileRows, class Reader, class... More>
+GRAFT_INLINE void runTileAcross(int64_t rows, const Reader& reader, More... more) {
+  static_assert(tileRows % 2 == 0);
+  if constexpr (Rows > 2) {
+    if (rows != Rows) {
+      runTileAcross<Kind, Keep, Rows - 2>(rows, reader, more...);
+      return;
+    }
+  }
+  tileAcross<Kind, Rows, Keep>(reader, more...);
+}
+template <class Kind, class... More>
+GRAFT_INLINE void runTileAlong(int64_t vectors, More... more) {
+  if (vectors == 1) tileAlong<Kind, 1>(more...);
+  if (vectors == 2) tileAlong<Kind, 2>(more...);
+  if (vectors == 3) tileAlong<Kind, 3>(more...);
+  if constexpr (narrowVectors > 3)
+    if (vectors == 4) tileAlong<Kind, 4>(more...);
+}
+
+}  // namespace panels
+}  // namespace GRAFT_ISA
+}  // namespace graft
+
+#endif
