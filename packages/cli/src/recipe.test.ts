@@ -98,25 +98,29 @@ test("all that is wrong is said at once, with the nearest name", () => {
   assert.throws(() => recipeArguments("r.yaml", ["model"], []), /a recipe is keys with values/)
 })
 
-test("a file that is none is refused by name: no such file, broken YAML with its place, a bomb of aliases, no default export", async () => {
-  const file = (name: string, text: string): string => {
-    writeFileSync(join(folder, name), text)
-    return join(folder, name)
+test(
+  "a file that is none is refused by name: no such file, broken YAML with its place, a bomb of aliases, no default export",
+  TIMEOUT,
+  async () => {
+    const file = (name: string, text: string): string => {
+      writeFileSync(join(folder, name), text)
+      return join(folder, name)
+    }
+    const bomb = `a: &a [1,1]\n${Array.from({ length: 12 }, (_, i) => `b${i}: &b${i} [${Array(20).fill(i === 0 ? "*a" : `*b${i - 1}`)}]`).join("\n")}\n`
+    for (const [path, problem] of [
+      [join(folder, "none.yaml"), /there is no such recipe/],
+      [file("broken.yaml", "model: [m\nsteps: 2"), /line \d+, column \d+/],
+      [file("twice.yaml", "model: m\nmodel: n\n"), /unique/],
+      [file("bomb.yaml", bomb), /alias/],
+      [file("empty.mjs", "export const a = 1\n"), /no default export/],
+      [file("large.json", `{"model":"${"m".repeat(1 << 20)}"}`), /more than 1048576 bytes/]
+    ] as const) {
+      const { code, stderr } = await graft("train", path)
+      assert.equal(code, 1)
+      assert.match(stderr, problem)
+    }
   }
-  const bomb = `a: &a [1,1]\n${Array.from({ length: 12 }, (_, i) => `b${i}: &b${i} [${Array(20).fill(i === 0 ? "*a" : `*b${i - 1}`)}]`).join("\n")}\n`
-  for (const [path, problem] of [
-    [join(folder, "none.yaml"), /there is no such recipe/],
-    [file("broken.yaml", "model: [m\nsteps: 2"), /line \d+, column \d+/],
-    [file("twice.yaml", "model: m\nmodel: n\n"), /unique/],
-    [file("bomb.yaml", bomb), /alias/],
-    [file("empty.mjs", "export const a = 1\n"), /no default export/],
-    [file("large.json", `{"model":"${"m".repeat(1 << 20)}"}`), /more than 1048576 bytes/]
-  ] as const) {
-    const { code, stderr } = await graft("train", path)
-    assert.equal(code, 1)
-    assert.match(stderr, problem)
-  }
-})
+)
 
 test("--init writes a recipe that runs, once", TIMEOUT, async () => {
   const path = join(folder, "init.yaml")

@@ -292,7 +292,9 @@ const diskFull = (what: string) =>
   )
 
 for (const first of [true, false]) {
-  test(`killed at any instant of ${first ? "the first" : "a later"} save, the folder holds the old state or the new, whole`, async () => {
+  test(`killed at any instant of ${first ? "the first" : "a later"} save, the folder holds the old state or the new, whole`, {
+    timeout: 120_000
+  }, async () => {
     const found = new Set<number>()
     let at = 1
     for (; ; at++) {
