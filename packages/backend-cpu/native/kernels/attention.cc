@@ -129,12 +129,15 @@ template <class Kind>
 static void soften(Panel<Kind>& panel, float* x, float factor, int64_t keys, int64_t n, bool exists) {
   F32 even[2], odd[2], reference[2], added[2], used[2], shrink[2];
   bool moved = false;
+#pragma GCC unroll 2
   for (int c = 0; c < 2; c++) even[c] = odd[c] = load(x + (keys - 1) * kPanel + c * kLanes);
   for (int64_t j = 0; j + 2 <= keys; j += 2)
+#pragma GCC unroll 2
     for (int c = 0; c < 2; c++) {
       even[c] = maximum(load(x + j * kPanel + c * kLanes), even[c]);
       odd[c] = maximum(load(x + (j + 1) * kPanel + c * kLanes), odd[c]);
     }
+#pragma GCC unroll 2
   for (int c = 0; c < 2; c++) {
     const F32 before = load(panel.reference + c * kLanes), top = factor * maximum(even[c], odd[c]);
     const auto grown = top > before + kHeadroom;
@@ -144,16 +147,18 @@ static void soften(Panel<Kind>& panel, float* x, float factor, int64_t keys, int
     moved = moved || any(grown);
     store(panel.reference + c * kLanes, reference[c]);
   }
-  const auto weigh = [&](int64_t j, F32 (&weights)[2]) {
+  const auto weigh = [&](int64_t j, F32 (&weights)[2]) __attribute__((always_inline)) {
+#pragma GCC unroll 2
     for (int c = 0; c < 2; c++) {
       weights[c] = softmaxExp2(fma(load(x + j * kPanel + c * kLanes), splat(factor), -reference[c]));
       added[c] += weights[c];
     }
   };
   F32 upper[2], lower[2];
-  const auto put = [&](int64_t j) {
+  const auto put = [&](int64_t j) __attribute__((always_inline)) {
     putRows<Kind>(x, j, upper, lower);
     if constexpr (Kind::perElement == 2)
+#pragma GCC unroll 2
       for (int c = 0; c < 2; c++)
         used[c] = Pairs::step(Pairs::load(right<Pairs>(x) + j / 2 * kPanel + c * kLanes), panels::broadcast(0x3f803f80u), used[c]);
   };
@@ -168,12 +173,14 @@ static void soften(Panel<Kind>& panel, float* x, float factor, int64_t keys, int
     lower[0] = lower[1] = splat(0);
     put(j);
   }
+#pragma GCC unroll 2
   for (int c = 0; c < 2; c++) {
     float *total = panel.total + c * kLanes, *part = panel.used + c * kLanes;
     store(total, load(total) * shrink[c] + added[c]);
     store(part, load(part) * shrink[c] + (Kind::perElement == 2 ? used[c] : added[c]));
   }
   for (int64_t i = 0; moved && exists && i < n; i++)
+#pragma GCC unroll 2
     for (int c = 0; c < 2; c++) {
       float* at = panel.result + i * kPanel + c * kLanes;
       store(at, load(at) * shrink[c]);

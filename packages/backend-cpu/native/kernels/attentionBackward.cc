@@ -60,7 +60,6 @@ static void gradeQueriesTiled(const Gradient& call, const Rows& rows, Scratch sc
   Element *key = scratch.take<Element>(kTile * depth), *value = scratch.take<Element>(kTile * depth);
   Element* across = Kind::perElement == 1 ? key : scratch.take<Element>(elementsOf<Kind>(kTile) * n);
   float *scores = scratch.take(kTile * kPanel), *products = scratch.take(kTile * kPanel);
-  Element* left = scratch.take<Element>(kTile * kLanes);
   Panel panel[kPanels];
   const auto at = [&](const Panel& own) { return [&](int64_t lane) { return call.queryAt(rows, own.begin + lane); }; };
   for (int64_t p = 0; p < panels; p++) {
@@ -98,9 +97,9 @@ static void gradeQueriesTiled(const Gradient& call, const Rows& rows, Scratch sc
       multiply<Kind, false>(products, value, depth, own.dout, seen, depth, false);
       const auto statistics = [&](int64_t, int c) { return Place{load(own.lse + c * kLanes), load(own.delta + c * kLanes), splatInt(0)}; };
       if (first >= own.shared && first + seen <= own.fewest) {
-        differentiateRows<Kind, false>(scores, products, left, seen, call, statistics);
+        differentiateRows<Kind, false>(scores, products, nullptr, seen, call, statistics);
       } else {
-        differentiateRows<Kind, true>(scores, products, left, seen, call, [&](int64_t j, int c) {
+        differentiateRows<Kind, true>(scores, products, nullptr, seen, call, [&](int64_t j, int c) {
           Place place = statistics(j, c);
           const I32 key = splatInt(int32_t(first + j));
           place.sees = (key >= loadInt(own.hidden + c * kLanes)) & (key < loadInt(own.visible + c * kLanes));
@@ -122,7 +121,7 @@ template <class Kind>
 static void gradeKeysTiled(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
   KeyPanels<Kind> panels(call, scratch);
   panels.begin(keys);
-  for (int64_t s = 0; s < segments.count; s++) panels.add(segments[s], [](const auto&, int64_t, int64_t) {});
+  for (int64_t s = 0; s < segments.count; s++) panels.add(segments[s], [](int64_t, int64_t, int64_t, int64_t) {});
   panels.end();
 }
 
@@ -146,9 +145,9 @@ static void gradeTogetherTiled(const Gradient& call, const Rows& rows, Scratch s
       for (int64_t h = 0; h < headPanels; h++)
         std::memcpy(keys + (h * kTogether + j - part.begin) / per * kPanel, joined + h * kPanel, kPanel * sizeof(Element));
     }
-    panels.add(segment, [&](const auto& own, int64_t from, int64_t seen) {
+    panels.add(segment, [&](int64_t row, int64_t tile, int64_t begin, int64_t end) {
       for (int64_t h = 0; h < headPanels; h++)
-        multiply<Kind, false>(sums + (h * count + from) * kPanel, panels.left, kPanel / per, keys + (h * kTogether + own.begin - part.begin) / per * kPanel, seen, elementsOf<Kind>(own.lanes), true);
+        multiply<Kind, false>(sums + (h * count + row) * kPanel, panels.left + begin / per, kLeft<Kind>, keys + (h * kTogether + begin) / per * kPanel, tile, elementsOf<Kind>(end - begin), true);
     });
     panels.end();
   }
@@ -185,7 +184,7 @@ static void gradeTogether(const Gradient& call, const Rows& rows, Scratch scratc
 static bool gradesTogether(const Gradient& call, const Segments& segments, int threads) {
   constexpr int mostThreads = 256;
   const int64_t n = call.heads.headDim, headPanels = ceilDiv(n, kPanel), workers = smaller(threads, mostThreads);
-  const int64_t fixed = (4 * kTogether + 2 * kTile) * n + (kTogether + 2) * headPanels * kPanel + 3 * kTile * kPanel + 16 * 64;
+  const int64_t fixed = (4 * kTogether + 2 * kTile) * n + (kTogether + 2) * headPanels * kPanel + kTile * (2 * kPanel + kTogether) + 16 * 64;
   double load[mostThreads] = {}, total = 0, longest = 0;
   for (int64_t s = 0; s < segments.count; s++) {
     const Segment own = segments[s];

@@ -52,15 +52,21 @@ struct Place {
   I32 sees;
 };
 
+/** Elements from one row of ds to the next where it is a left side, row-major, of all keys of a task. */
+template <class Kind>
+constexpr int64_t kLeft = kTogether / Kind::perElement;
+
 /**
- * scores and products [rows, kPanel] become p and ds, as right sides of products; `left` [rows, kPanel] takes ds as a left
- * side, row-major, if it is of Pairs. place(j, c): vector c of row j.
+ * scores and products [rows, kPanel] become p and ds, as right sides of products; `left`, if there is one, takes ds as a
+ * left side too. place(j, c): vector c of row j.
  */
 template <class Kind, bool masked, class PlaceOf>
 GRAFT_INLINE void differentiateRows(float* scores, float* products, typename Kind::Element* left, int64_t rows, const Gradient& call, const PlaceOf& place) {
   for (int64_t j = 0; j < rows; j += 2) {
     F32 p[2][2], ds[2][2];
+#pragma GCC unroll 2
     for (int half = 0; half < 2; half++)
+#pragma GCC unroll 2
       for (int c = 0; c < 2; c++) {
         p[half][c] = ds[half][c] = splat(0);
         if (j + half == rows) continue;
@@ -72,8 +78,11 @@ GRAFT_INLINE void differentiateRows(float* scores, float* products, typename Kin
       }
     putRows<Kind>(scores, j, p[0], p[1]);
     putRows<Kind>(products, j, ds[0], ds[1]);
-    if constexpr (Kind::perElement == 2)
-      for (int half = 0; half < 2; half++) panels::storeWords(left + (j + half) * kLanes, narrowTwo(ds[half][0], ds[half][1]));
+    for (int half = 0; left != nullptr && half < 2 && j + half < rows; half++) {
+      typename Kind::Element* to = left + (j + half) * kLeft<Kind>;
+      if constexpr (Kind::perElement == 2) panels::storeWords(to, narrowTwo(ds[half][0], ds[half][1]));
+      else store(to, ds[half][0]), store(to + kLanes, ds[half][1]);
+    }
   }
 }
 
@@ -89,7 +98,8 @@ struct KeyPanels {
   const Gradient& call;
   Keys keys;
   int64_t n, depth, panels;
-  Element *query, *dout, *queryAcross, *doutAcross, *left;
+  Element *query, *dout, *queryAcross, *doutAcross;
+  Element* left;  // ds [kTile, kTogether] of a tile and the panels that it sees
   float *scores, *products;  // [kTile, kPanel]
   Panel panel[kPanels];
   float lse[kTile], delta[kTile];
@@ -101,7 +111,7 @@ struct KeyPanels {
     if (Kind::perElement == 2)
       queryAcross = scratch.take<Element>(kTile * depth), doutAcross = scratch.take<Element>(kTile * depth);
     scores = scratch.take(kTile * kPanel), products = scratch.take(kTile * kPanel);
-    left = Kind::perElement == 1 ? reinterpret_cast<Element*>(products) : scratch.take<Element>(kTile * kLanes);
+    left = scratch.take<Element>(kTile * kLeft<Kind>);
     for (Panel& own : panel) {
       own.key = scratch.take<Element>(depth * kPanel), own.value = scratch.take<Element>(depth * kPanel);
       own.dKey = scratch.take(n * kPanel), own.dValue = scratch.take(n * kPanel);
@@ -124,7 +134,7 @@ struct KeyPanels {
     }
   }
   /** Rows [first, first + tile) and what the formula needs of them. */
-  void take(const Rows& rows, int64_t first, int64_t tile) {
+  void take(const Rows rows, int64_t first, int64_t tile) {
     for (int64_t j = 0; j < tile; j++) {
       const int64_t r = first + j, own = call.statisticAt(rows, r);
       place[j] = own * n;
@@ -139,8 +149,10 @@ struct KeyPanels {
     copyAcross<Kind>(queryAcross, call.q, tile, n, at);
     copyAcross<Kind>(doutAcross, call.dout, tile, n, at);
   }
+  GRAFT_INLINE Element* leftOf(const Panel& own) const { return left + (own.begin - keys.begin) / Kind::perElement; }
   /** Rows [skipped, skipped + seen) of the tile and one panel of `segment`'s keys. */
   void differentiatePanel(const Segment& segment, const Panel& own, int64_t skipped, int64_t seen) {
+    Element* left = leftOf(own) + skipped * kLeft<Kind>;
     const int64_t key = own.begin - segment.key, last = skipped + seen - 1;  // the first lane's, from the segment's first on
     const auto statistics = [&](int64_t j, int) { return Place{splat(lse[skipped + j]), splat(delta[skipped + j]), splatInt(0)}; };
     if (key >= hidden[last] && key + own.lanes <= visible[skipped])
@@ -153,7 +165,10 @@ struct KeyPanels {
       return place;
     });
   }
-  /** Adds what the rows of `segment` contribute; alsoQueries(panel, first, seen) may use `left`, ds of these rows. */
+  /**
+   * Adds what the rows of `segment` contribute. alsoQueries(first, tile, begin, end) may use `left`: ds of the rows
+   * [first, first + tile) and the keys [begin, end), counted from this task's first.
+   */
   template <class AlsoQueries>
   GRAFT_INLINE void add(const Segment& segment, const AlsoQueries& alsoQueries) {
     const Rows rows = rowsThatSee(call, segment, keys);
@@ -162,6 +177,7 @@ struct KeyPanels {
     for (int64_t first = even(rows.begin); first < rows.end; first += kTile) {
       const int64_t tile = smaller(kTile, rows.end - first);
       take(rows, first, tile);
+      int64_t begin = keys.end, end = keys.begin;  // of the panels that some row sees
       for (int64_t p = 0; p < panels; p++) {
         Panel& own = panel[p];
         for (int64_t j = first + kTile + p * kTile / panels; j < smaller(rows.end, first + kTile + (p + 1) * kTile / panels); j++) {
@@ -175,11 +191,14 @@ struct KeyPanels {
         multiply<Kind, false>(scores, query + skipped * depth, depth, own.key, seen, depth, false);
         multiply<Kind, false>(products, dout + skipped * depth, depth, own.value, seen, depth, false);
         differentiatePanel(segment, own, skipped, seen);
+        for (int64_t j = 0; j < tile; j++)
+          if (j < skipped || j >= skipped + seen) std::memset(leftOf(own) + j * kLeft<Kind>, 0, kPanel / Kind::perElement * sizeof(Element));
+        begin = smaller(begin, own.begin), end = own.begin + own.lanes;
         const int64_t upper = skipped / Kind::perElement * n, pairs = elementsOf<Kind>(seen);
         multiply<Kind, true>(own.dKey, queryAcross + upper, n, right<Kind>(products), n, pairs, true);
         multiply<Kind, true>(own.dValue, doutAcross + upper, n, right<Kind>(scores), n, pairs, true);
-        alsoQueries(own, first + skipped, seen);
       }
+      if (begin < end) alsoQueries(first, tile, begin - keys.begin, end - keys.begin);
     }
   }
   void end() {

@@ -142,25 +142,6 @@ GRAFT_INLINE void copyAlong(typename Kind::Element* to, const Operand& x, int64_
   }
 }
 
-/** to [pairs of rows, n]: each value with the one below, 0 under the last row; of Singles that is copyAlong. */
-template <class Kind, class At>
-GRAFT_INLINE void copyAcross(typename Kind::Element* to, const Operand& x, int64_t rows, int64_t n, const At& at) {
-  if constexpr (Kind::perElement == 1) {
-    copyAlong<Kind>(to, x, rows, n, at);
-  } else {
-    for (int64_t j = 0; j < rows; j += 2) {
-      const bool both = j + 1 < rows;
-      const BF16 *upper = x.as<BF16>() + at(j), *lower = both ? x.as<BF16>() + at(j + 1) : upper;
-      uint32_t* own = to + j / 2 * n;
-      const uint32_t kept = both ? 0xffffffffu : 0xffffu;
-      int64_t i = 0;
-      for (; i + kLanes <= n; i += kLanes)
-        panels::storeWords(own + i, (panels::loadHalves(upper + i) | panels::loadHalves(lower + i) << 16) & kept);
-      for (; i < n; i++) own[i] = (upper[i].bits | uint32_t(lower[i].bits) << 16) & kept;
-    }
-  }
-}
-
 /** Two vectors rounded to bf16, one after the other. */
 GRAFT_INLINE panels::Words narrowTwo(F32 first, F32 second) {
 #if defined(__AVX512BF16__) && GRAFT_LANES == 16
@@ -171,11 +152,11 @@ GRAFT_INLINE panels::Words narrowTwo(F32 first, F32 second) {
 }
 
 #if defined(__AVX512BW__) && GRAFT_LANES == 16
-/** Positions of 16 bits in two vectors, alternately of the first and of the second, from `from` on. */
-GRAFT_INLINE __m512i alternately(int from) {
-  panels::Words words;
-  for (int i = 0; i < kLanes; i++) words[i] = uint32_t(from + i) | uint32_t(2 * kLanes + from + i) << 16;
-  return bitsAs<__m512i>(words);
+/** Positions of 16 bits in one or two vectors: `from` on and `other` on, in turns. */
+GRAFT_INLINE __m512i alternately(uint32_t from, uint32_t other) {
+  // Written out: GCC 12 makes a vector that a loop fills anew, lane by lane, wherever it is used.
+  constexpr panels::Words lane{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return bitsAs<__m512i>(lane * 0x10001u + (from | other << 16));
 }
 #endif
 
@@ -183,7 +164,7 @@ GRAFT_INLINE __m512i alternately(int from) {
 GRAFT_INLINE void pairRows(panels::Words upper, panels::Words lower, panels::Words (&pairs)[2]) {
 #if defined(__AVX512BW__) && GRAFT_LANES == 16
   for (int half = 0; half < 2; half++)
-    pairs[half] = bitsAs<panels::Words>(_mm512_permutex2var_epi16(bitsAs<__m512i>(upper), alternately(half * kLanes), bitsAs<__m512i>(lower)));
+    pairs[half] = bitsAs<panels::Words>(_mm512_permutex2var_epi16(bitsAs<__m512i>(upper), alternately(half * kLanes, kPanel + half * kLanes), bitsAs<__m512i>(lower)));
 #else
   BF16 above[kPanel], below[kPanel];
   panels::storeWords(above, upper);
@@ -191,6 +172,27 @@ GRAFT_INLINE void pairRows(panels::Words upper, panels::Words lower, panels::Wor
   for (int half = 0; half < 2; half++)
     pairs[half] = panels::loadHalves(above + half * kLanes) | panels::loadHalves(below + half * kLanes) << 16;
 #endif
+}
+
+/** to [pairs of rows, n]: each value with the one below, 0 under the last row; of Singles that is copyAlong. */
+template <class Kind, class At>
+GRAFT_INLINE void copyAcross(typename Kind::Element* to, const Operand& x, int64_t rows, int64_t n, const At& at) {
+  if constexpr (Kind::perElement == 1) {
+    copyAlong<Kind>(to, x, rows, n, at);
+  } else {
+    for (int64_t j = 0; j < rows; j += 2) {
+      const bool both = j + 1 < rows;
+      const BF16 *upper = x.as<BF16>() + at(j), *lower = both ? x.as<BF16>() + at(j + 1) : upper;
+      uint32_t* own = to + j / 2 * n;
+      int64_t i = 0;
+      for (; i + kPanel <= n; i += kPanel) {
+        panels::Words pairs[2];
+        pairRows(panels::loadWords(upper + i), both ? panels::loadWords(lower + i) : panels::Words{}, pairs);
+        for (int c = 0; c < 2; c++) panels::storeWords(own + i + c * kLanes, pairs[c]);
+      }
+      for (; i < n; i++) own[i] = upper[i].bits | (both ? uint32_t(lower[i].bits) << 16 : 0);
+    }
+  }
 }
 
 /** Rows j and j + 1 (j even) of a panel as a product's right side: two rows of floats, or one of pairs, in the same memory. */
@@ -206,6 +208,15 @@ GRAFT_INLINE void putRows(float* panel, int64_t j, const F32 (&upper)[2], const 
     pairRows(narrowTwo(upper[0], upper[1]), narrowTwo(lower[0], lower[1]), pairs);
     for (int c = 0; c < 2; c++) panels::storeWords(panel + j / 2 * kPanel + c * kLanes, pairs[c]);
   }
+}
+
+/** Two vectors rounded to bf16, lane beside lane. */
+GRAFT_INLINE panels::Words narrowInTurns(F32 first, F32 second) {
+#if defined(__AVX512BF16__) && defined(__AVX512BW__) && GRAFT_LANES == 16
+  return bitsAs<panels::Words>(_mm512_permutexvar_epi16(alternately(0, kLanes), bitsAs<__m512i>(narrowTwo(first, second))));
+#else
+  return panels::narrowFloats(first) | panels::narrowFloats(second) << 16;
+#endif
 }
 
 /** The rows that putRows put there. */
@@ -224,6 +235,15 @@ GRAFT_INLINE void unpackPanel(const float* panel, int64_t n, int64_t lanes, cons
     const float* from = panel + first;
     const F32 factor = load(factors + first);
     int64_t i = 0;
+    // bf16 is joined to words first: half as much is transposed.
+    if constexpr (panels::multipliesPairs && __is_same(decltype(row(0)), BF16*))
+      for (; i + kPanel <= n; i += kPanel) {
+        panels::Words block[kLanes];
+        for (int w = 0; w < kLanes; w++)
+          block[w] = narrowInTurns(factor * load(from + (i + 2 * w) * kPanel), factor * load(from + (i + 2 * w + 1) * kPanel));
+        panels::transpose(block);
+        for (int64_t lane = 0; lane < count; lane++) panels::storeWords(to[lane] + i, block[lane]);
+      }
     for (; i + kLanes <= n; i += kLanes) {
       F32 block[kLanes];
       for (int lane = 0; lane < kLanes; lane++) block[lane] = factor * load(from + (i + lane) * kPanel);
