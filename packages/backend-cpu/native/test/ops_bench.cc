@@ -1,8 +1,8 @@
-// Speed of the kernels beside GEMM: attention in GFLOP/s against the register-only FMA peak, the others in GB/s against a
+// Speed of the kernels beside GEMM: attention in GFLOP/s against the register-only peak of its products, the others in GB/s against a
 // copy, all measured in the same run: ops_bench [threads] [part of a name] [columns of a row]. Best of several rounds, f32 and bf16.
 #include "harness.h"
 
-#include <graft/simd.h>
+#include <graft/gemm_tile.h>
 
 #include <ctime>
 
@@ -47,20 +47,21 @@ static void onAllThreads(const std::function<void()>& f) {
   for (auto& thread : others) thread.join();
 }
 
-/** 12 independent chains of fma in registers, GFLOP/s. */
+/** Independent chains of multiply-adds in registers, of floats or of pairs of bf16, GFLOP/s. */
+template <class Kind>
 static double peak() {
-  constexpr int chains = 12, rounds = 2000000;
-  return threads * 2e-9 * chains * kLanes * rounds / best([]() {
+  constexpr int chains = kLanes == 8 ? 12 : 24, rounds = 1000000;
+  return threads * 2e-9 * Kind::perElement * chains * kLanes * rounds / best([]() {
     onAllThreads([]() {
-      F32 x[chains], a = splat(0.999f), b = splat(0.001f);
-      for (auto& each : x) each = splat(1);
+      F32 sums[chains];
+      for (int c = 0; c < chains; c++) sums[c] = splat(float(c));
+      auto factor = bitsAs<typename Kind::Vector>(splat(0.5f));
       for (int i = 0; i < rounds; i++) {
-#pragma GCC unroll 12
-        for (int c = 0; c < chains; c++) x[c] = fma(x[c], a, b);
+        asm volatile("" : "+v"(factor));
+#pragma GCC unroll 24
+        for (int c = 0; c < chains; c++) sums[c] = Kind::step(factor, factor, sums[c]);
       }
-      for (int c = 1; c < chains; c++) x[0] += x[c];
-      volatile float sink = sum(x[0]);
-      (void)sink;
+      for (int c = 0; c < chains; c++) asm volatile("" : "+v"(sums[c]));
     });
   });
 }
@@ -77,7 +78,7 @@ static double copyRate() {
   });
 }
 
-static double peakRate, bandwidth;
+static double peakOfFloats, peakOfPairs, bandwidth;
 
 static void memoryBound(const char* name, const char* label, std::vector<Tensor> operands, const Params& params, double bytes, size_t workspace = 0) {
   if (!only.empty() && std::string(name).find(only) == std::string::npos) return;
@@ -111,6 +112,7 @@ static void benchAttention(int64_t heads, int64_t kvHeads, int64_t headDim, int6
   const Params params{{"heads", double(heads)}, {"kvHeads", double(kvHeads)}, {"headDim", double(headDim)}, {"scale", 1 / std::sqrt(double(headDim))}, {"window", 0}, {"softCap", 0}};
   // Pairs of a query and a key that it sees; two products of 2 · headDim operations each, five in the backward pass.
   const double pairs = double(batch) * double(heads) * (double(queries) * double(keys - queries) + 0.5 * double(queries) * double(queries + 1));
+  const double peakRate = dtype == DType::bf16 ? peakOfPairs : peakOfFloats;
   const double time = best([&]() { runOnce("attention", {out, lse, q, k, v, segments}, params, 0, threads); });
   const double rate = 4 * double(headDim) * pairs / time / 1e9, streamed = double(k.bytes() + v.bytes()) / time / 1e9;
   std::printf("%-52s forward %8.2f ms %6.1f GFLOP/s %3.0f %% of peak", label, time * 1e3, rate, 100 * rate / peakRate);
@@ -130,13 +132,15 @@ int main(int argc, char** argv) {
   const int64_t hidden = argc > 3 ? std::atoll(argv[3]) : 4096;
 #define GRAFT_REGISTER(name) graft::GRAFT_ISA::register_##name(registry);
   GRAFT_FAMILIES(GRAFT_REGISTER)
-  peakRate = peak(), bandwidth = copyRate();
-  std::printf("%d thread%s: FMA peak %.1f GFLOP/s, copy %.1f GB/s\n", threads, threads > 1 ? "s" : "", peakRate, bandwidth);
+  peakOfFloats = peak<panels::Singles>(), peakOfPairs = panels::multipliesPairs ? peak<panels::Pairs>() : peakOfFloats;
+  bandwidth = copyRate();
+  std::printf("%d thread%s: peak %.1f GFLOP/s, of bf16 %.1f, copy %.1f GB/s\n", threads, threads > 1 ? "s" : "", peakOfFloats, peakOfPairs, bandwidth);
 
   for (DType dtype : {DType::f32, DType::bf16}) {
     benchAttention(9, 3, 64, 4, 512, 512, dtype);
     benchAttention(32, 32, 128, 1, 512, 512, dtype);
     benchAttention(32, 8, 128, 1, 2048, 2048, dtype);
+    benchAttention(32, 32, 128, 1, 4096, 4096, dtype);
     benchAttention(4, 4, 80, 1, 1024, 1024, dtype);
     benchAttention(4, 4, 20, 1, 1024, 1024, dtype);
     benchAttention(9, 3, 64, 1, 1, 4096, dtype);
