@@ -32,10 +32,14 @@ struct Narrow {
   Matrix longSide, narrowSide;
 };
 
-/** Vectors of a tile along: the narrow side's are spread evenly over tiles, padded with zeros. */
+/** Vectors of a tile along: all of the narrow side's or, over several tiles, so many that least is padded. */
 GRAFT_INLINE int64_t vectorsOf(int64_t width) {
-  const int64_t vectors = ceilDiv(width, lanes);
-  return ceilDiv(vectors, ceilDiv(vectors, narrowVectors));
+  const int64_t all = ceilDiv(width, lanes);
+  if (all <= narrowVectors) return all;
+  int64_t best = narrowVectors;
+  for (int64_t fewer = best - 1; fewer > 1; fewer--)
+    if (multipleUp(all, fewer) < multipleUp(all, best)) best = fewer;
+  return best;
 }
 /** Elements of a step of the narrow side as packed. */
 GRAFT_INLINE int64_t paddedWidth(int64_t width) { return multipleUp(width, lanes * vectorsOf(width)); }

@@ -28,7 +28,7 @@ constexpr int narrowRows(int vectors) {
 /** Up to so many outputs of the narrow side rows are turned: the vectors of a tile along would be half empty. */
 constexpr int64_t turnedAtMost = lanes == 16 ? 8 : 0;
 /** Steps that a strip is asked for ahead: its rows may lie whole pages apart, and all in one set of the first level. */
-constexpr int64_t narrowAhead = 6;
+constexpr int64_t narrowAhead = lanes == 8 ? 12 : 6;
 
 /** c[i, v] (+)= sums: rows of c lie `ld` floats apart. */
 template <int Rows, int Vectors>

@@ -12,8 +12,8 @@ namespace panels {
 
 /** Up to so many rows of x take the dot path when both sides lie along k ... */
 constexpr int64_t dotRowsAtMost = 8;
-/** ... and up to so many columns with the sides' roles exchanged: W is then the activation. */
-constexpr int64_t dotColumnsAtMost = 4;
+/** ... and up to so many columns with the sides' roles exchanged: W is then the activation. More of them are narrow products. */
+constexpr int64_t dotColumnsAtMost = turnedAtMost > 0 ? 4 : 8;
 /** A reduction too short for the dot path's horizontal sums. */
 constexpr int64_t dotReductionAtLeast = 128;
 /** Up to so many rows, or columns, are spread over rows of the other side where that lies across k. */
