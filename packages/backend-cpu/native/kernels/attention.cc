@@ -155,12 +155,14 @@ static void soften(Panel<Kind>& panel, float* x, float factor, int64_t keys, int
     }
   };
   F32 upper[2], lower[2];
+  [[maybe_unused]] uint32_t ones = 0x3f803f80u;  // a pair of 1 in bf16,
+  asm("" : "+r"(ones));  // unknown to GCC 12, which writes bf16 constants for aarch64 as if they were of f16
   const auto put = [&](int64_t j) __attribute__((always_inline)) {
     putRows<Kind>(x, j, upper, lower);
     if constexpr (Kind::perElement == 2)
 #pragma GCC unroll 2
       for (int c = 0; c < 2; c++)
-        used[c] = Pairs::step(Pairs::load(right<Pairs>(x) + j / 2 * kPanel + c * kLanes), panels::broadcast(0x3f803f80u), used[c]);
+        used[c] = Pairs::step(Pairs::load(right<Pairs>(x) + j / 2 * kPanel + c * kLanes), panels::broadcast(ones), used[c]);
   };
   int64_t j = 0;
   for (; j + 2 <= keys; j += 2) {
