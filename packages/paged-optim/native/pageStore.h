@@ -98,6 +98,7 @@ static void move(Store& store, Frame& frame, bool reads) {
 }
 
 static void* mover(void* self) {
+  useAnyCore();
   Store& store = *static_cast<Store*>(self);
   const Locked lock(store.mutex);
   for (;;) {

@@ -159,6 +159,7 @@ static void readNext(Store& store, unsigned char* buffer) {
 }
 
 static void* reader(void* self) {
+  useAnyCore();
   Store& store = *static_cast<Store*>(self);
   const Locked lock(store.mutex);
   unsigned char* buffer = store.buffers[store.buffersGiven++];

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "contentHash.h"
+#include "cores.h"
 #include "failure.h"
 #include "plugins.h"
 #include "spin.h"
@@ -194,6 +195,7 @@ static double nanoseconds() {
 }
 
 void CommandQueue::work() {
+  keepToCore(0, pool_->pool().threads);  // worker 0
   while (!drained_ && waitForCommand()) {
     const uint64_t number = ring_.taken();
     auto* header = ring_.next();

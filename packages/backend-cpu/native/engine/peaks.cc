@@ -12,6 +12,7 @@
 #include <memory>
 #include <thread>
 
+#include "cores.h"
 #include "failure.h"
 #include "isa.h"
 
@@ -205,6 +206,7 @@ static double ratePerSecond(int threads, double ms, const Work& work) {
   std::vector<std::thread> workers;
   for (int t = 0; t < threads; ++t) {
     workers.emplace_back([&, t] {
+      keepToCore(t, threads);
       work(t);  // warms up: pages, clock speed
       waiting.fetch_sub(1);
       while (waiting.load() > 0) std::this_thread::yield();

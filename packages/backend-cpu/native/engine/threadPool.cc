@@ -4,6 +4,7 @@
 // closed and sleeps on: nobody waits for a worker that has not joined.
 #include "threadPool.h"
 
+#include "cores.h"
 #include "spin.h"
 
 #include <algorithm>
@@ -126,6 +127,7 @@ void ThreadPool::waitUntilIdle() {
 }
 
 void ThreadPool::work(int worker) {
+  keepToCore(worker, pool_.threads);
   currentWorker = worker;
   uint64_t last = 0;  // tickets of jobs are odd
   const auto opened = [&] {

@@ -13,11 +13,23 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 namespace graft {
 namespace GRAFT_ISA {
 
 /** A frame that holds nothing. */
 constexpr int64_t kNone = -1;
+
+/** What a store's thread does first: it inherits the core that the worker which started it keeps to. */
+static inline void useAnyCore() {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(getpid(), sizeof allowed, &allowed) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
+#endif
+}
 
 /** As long as it lives, this keeps its lock. */
 class Locked {
