@@ -119,16 +119,21 @@ static void multiplyAlong(const Pool& pool, const Narrow& p, const Slices<Kind>&
     // A last tile begins early enough to be whole: some rows are computed twice.
     const int64_t whole = (to - from) / rows, left = (to - from) % rows, count = whole + (left > 0 ? 1 : 0);
     const typename Kind::Element* a = packed;
+    const auto where = [&](int64_t row, int64_t column) {
+      return static_cast<const char*>(p.longSide.data) + (row * p.longSide.ld + column) * bytesOf(own);
+    };
     for (int64_t s = 0; s < slices.count(); s++) {
       const auto slice = slices[s];
       // Rows that are no elements as they lie, by their format or an odd end, are copied.
       const bool direct = p.longSide.dtype == own && slice.k % Kind::perElement == 0;
       for (int64_t t = 0; t < count; t++) {
         const int64_t start = smaller(from + t * rows, to - rows);
-        const char* at = reinterpret_cast<const char*>(copy);
+        const char *at = reinterpret_cast<const char*>(copy), *next = at;
         int64_t stride = copyStride * 4;
         if (direct) {
-          at = static_cast<const char*>(p.longSide.data) + (start * p.longSide.ld + slice.k0) * bytesOf(own);
+          at = where(start, slice.k0);
+          // The next slice after the last tile of one, at the end the task that is likely to follow.
+          next = t + 1 < count ? where(start + rows, slice.k0) : s + 1 < slices.count() ? where(from, slice.k0 + slice.k) : where(to, 0);
           stride = p.longSide.ld * bytesOf(own);
         } else {
           readNarrow(p.longSide, [&](const auto& reader) {
@@ -140,7 +145,7 @@ static void multiplyAlong(const Pool& pool, const Narrow& p, const Slices<Kind>&
           });
         }
         for (int64_t v = 0; v < ld; v += vectors * lanes)
-          runTileAlong<Kind>(vectors, slice.elements, at, stride, a + v, ld, sums + t * rows * ld + v, s > 0);
+          runTileAlong<Kind>(vectors, slice.elements, at, stride, next, a + v, ld, sums + t * rows * ld + v, s > 0);
       }
       a += slice.elements * ld;
     }

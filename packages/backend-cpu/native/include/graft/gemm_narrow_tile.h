@@ -29,6 +29,12 @@ constexpr int narrowRows(int vectors) {
 constexpr int64_t turnedAtMost = lanes == 16 ? 8 : 0;
 /** Steps that a strip is asked for ahead: its rows may lie whole pages apart, and all in one set of the first level. */
 constexpr int64_t narrowAhead = lanes == 8 ? 12 : 6;
+/** The same for the second level, which memory takes longer to reach. */
+constexpr int64_t narrowFarAhead = 48;
+
+/** Elements of a cache line: in so many steps a tile along asks for a line of as many rows, its own being no more. */
+constexpr int64_t lineElements = 16;
+static_assert(narrowRowsAtMost <= lineElements);
 
 /** c[i, v] (+)= sums: rows of c lie `ld` floats apart. */
 template <int Rows, int Vectors>
@@ -52,10 +58,14 @@ GRAFT_INLINE void stepSums(Floats (*sums)[Vectors], const typename Kind::Element
   }
 }
 
-/** c[narrowRows, Vectors] (+)= rows . a: rows of elements lie `stride` bytes apart, those of c `ld` floats; k counts elements. */
+/**
+ * c[narrowRows, Vectors] (+)= rows . a: rows of elements lie `stride` bytes apart, those of c `ld` floats; k counts elements.
+ * Meanwhile it asks for `next`, rows likewise of the tile that is likely to follow: short stretches of many rows are nothing
+ * that the hardware would foresee.
+ */
 template <class Kind, int Vectors>
-static void tileAlong(int64_t k, const char* rows, int64_t stride, const typename Kind::Element* a, int64_t ld, float* c,
-                      bool add) {
+static void tileAlong(int64_t k, const char* rows, int64_t stride, const char* next, const typename Kind::Element* a, int64_t ld,
+                      float* c, bool add) {
   using Vector = typename Kind::Vector;
   constexpr int count = narrowRows(Vectors), threes = (count + 2) / 3;
   Floats sums[count][Vectors] = {};
@@ -63,8 +73,11 @@ static void tileAlong(int64_t k, const char* rows, int64_t stride, const typenam
   const char* row[threes];
 #pragma GCC unroll 4
   for (int q = 0; q < threes; q++) row[q] = rows + 3 * q * stride;
+  const char* ask = next;
 #pragma GCC unroll 1
   for (int64_t p = 0; p < k; p++, a += ld) {
+    __builtin_prefetch(ask);
+    ask = (p + 1) % lineElements == 0 ? next + (p + 1) * 4 : ask + stride;
     Vector column[Vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; v++) column[v] = Kind::load(a + v * lanes);
@@ -146,6 +159,13 @@ struct StripReader {
   const uint32_t* strip;
   GRAFT_INLINE void ahead(int64_t, int64_t, int64_t) const {}
 };
+/** Asks for a strip of a row to be brought to the second-level cache. */
+template <class T>
+GRAFT_INLINE void askFar(const DenseReader<T>& reader, int64_t row, int64_t column) {
+  constexpr int64_t line = 64 / sizeof(T);
+  for (int64_t c = 0; c < tileWidth; c += line) __builtin_prefetch(reader.at(row, column + c), 0, 2);
+}
+GRAFT_INLINE void askFar(const StripReader&, int64_t, int64_t) {}
 template <class Kind>
 GRAFT_INLINE void readStrip(const StripReader& reader, int64_t row, int64_t, bool, Words* b) {
   for (int v = 0; v < tileVectors; v++) b[v] = loadWords(reader.strip + row / Kind::perElement * tileWidth + v * lanes);
@@ -173,7 +193,10 @@ static void tileAcross(Reader reader, int64_t row, int64_t column, int64_t k, co
   int64_t p = 0;
 #pragma GCC unroll 1
   for (; p + Kind::perElement <= k; p += Kind::perElement) {
-    for (int s = 0; s < Kind::perElement; s++) reader.ahead(row + p + narrowAhead * Kind::perElement + s, column, tileWidth);
+    for (int s = 0; s < Kind::perElement; s++) {
+      reader.ahead(row + p + narrowAhead * Kind::perElement + s, column, tileWidth);
+      askFar(reader, row + p + narrowFarAhead * Kind::perElement + s, column);
+    }
     step(p, true);
   }
   if (p < k) step(p, false);
