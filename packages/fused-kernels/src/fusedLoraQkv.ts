@@ -42,6 +42,7 @@ const together = definePrimitive(`${loraQkv.opName} (${IMPLEMENTATION})`, {
     const dhs = adapterGradients(g, dys, input, groups, hidden, into)
     const products = linears.flatMap(({ weight }, i) => (dys[i] === undefined ? [] : [[weight, dys[i]] as const]))
     inputGradient(g, into(input), products, groups, dhs)
+    for (const dh of dhs) g.release(dh)
   }
 })
 

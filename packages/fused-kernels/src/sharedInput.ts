@@ -142,30 +142,61 @@ export const adapterGradients = (
   into: Into
 ): ReadonlyArray<Tensor> =>
   groups.map((group, i) => {
-    const { start, rows, rank, members } = group
-    const dh = g.tensor([rank, rows], "d(A xᵀ)")
-    if (members.some(({ linear }) => dys[linear] === undefined)) g.run(fill, [dh], { value: 0 })
-    for (const { linear, segment, row } of members) {
-      const dy = dys[linear]
+    const dh = g.tensor([group.rank, group.rows], "d(A xᵀ)")
+    if (group.members.some(({ linear }) => dys[linear] === undefined)) g.run(fill, [dh], { value: 0 })
+    for (const member of group.members) {
+      const dy = dys[member.linear]
       if (dy === undefined) continue
-      const { b, scale } = segment
-      const db = into(b)
-      if (db !== undefined) {
-        const sizes = { m: b.rows, k: rows, n: b.columns, ta: true, tb: true, scale, accumulate: db.accumulate }
-        g.run(gemm, [db.tensor, dy, hidden[i]!], { ...plainGemm, ...sizes, aRow: start, bRow: row })
-      }
-      const sizes = { m: b.columns, k: b.rows, n: rows, ta: true, tb: true, scale, outRow: row, bRow: start }
-      const factor = factorIn(g, b, dy.dtype)
-      g.run(gemm, [dh, factor.t, dy], { ...plainGemm, ...sizes })
-      factor.release()
+      gradientOfB(g, dy, hidden[i]!, group, member, into)
+      gradientOfHidden(g, dh, dy, group, member)
     }
     gradientOfA(g, dh, x, group, into)
     return dh
   })
 
+/** dhᵀ of each group of one linear, for which x need not be there yet. */
+export const hiddenGradients = (g: Graph, dy: Tensor, groups: ReadonlyArray<Group>): ReadonlyArray<Tensor> =>
+  groups.map((group) => {
+    const dh = g.tensor([group.rank, group.rows], "d(A xᵀ)")
+    for (const member of group.members) gradientOfHidden(g, dh, dy, group, member)
+    return dh
+  })
+/** Writes the gradients of A and B of one linear. */
+export const factorGradients = (
+  g: Graph,
+  dy: Tensor,
+  x: Tensor,
+  groups: ReadonlyArray<Group>,
+  hidden: ReadonlyArray<Tensor>,
+  dhs: ReadonlyArray<Tensor>,
+  into: Into
+): void => {
+  for (const [i, group] of groups.entries()) {
+    for (const member of group.members) gradientOfB(g, dy, hidden[i]!, group, member, into)
+    gradientOfA(g, dhs[i]!, x, group, into)
+  }
+}
+
+/** dB = s · dyᵀ h */
+const gradientOfB = (g: Graph, dy: Tensor, h: Tensor, { start, rows }: Group, { segment, row }: Member, into: Into) => {
+  const { b, scale } = segment
+  const db = into(b)
+  if (db === undefined) return
+  const sizes = { m: b.rows, k: rows, n: b.columns, ta: true, tb: true, scale, accumulate: db.accumulate }
+  g.run(gemm, [db.tensor, dy, h], { ...plainGemm, ...sizes, aRow: start, bRow: row })
+}
+/** A member's rows of dhᵀ = s · Bᵀ dyᵀ */
+const gradientOfHidden = (g: Graph, dh: Tensor, dy: Tensor, { start, rows }: Group, { segment, row }: Member) => {
+  const { b, scale } = segment
+  const sizes = { m: b.columns, k: b.rows, n: rows, ta: true, tb: true, scale, outRow: row, bRow: start }
+  const factor = factorIn(g, b, dy.dtype)
+  g.run(gemm, [dh, factor.t, dy], { ...plainGemm, ...sizes })
+  factor.release()
+}
+
 /**
  * dx (+)= Σ dy W + dh A; none where nobody wants it. The share of the adapters that see all rows without dropout is a tail of
- * the last product, others are added. Frees dh.
+ * the last product, others are added.
  */
 export const inputGradient = (
   g: Graph,
@@ -187,7 +218,6 @@ export const inputGradient = (
     }
     for (const [i, group] of groups.entries()) if (i !== tailed) addShare(g, dx.tensor, dhs[i]!, group)
   }
-  for (const dh of dhs) g.release(dh)
 }
 
 /** dA = dhᵀ x, for all at once, then each to its place. */

@@ -17,7 +17,8 @@ struct Gelu {
 
 void register_geglu(Registry& registry) {
   registry.add("geglu", {}, gated<Gelu>);
-  registry.add("gegluBackward", {}, gatedBackward<Gelu>);
+  registry.add("gegluBackward", {}, gatedBackward<Gelu, false>);
+  registry.add("gegluBackwardWithY", {}, gatedBackward<Gelu, true>);
 }
 
 }  // namespace GRAFT_ISA

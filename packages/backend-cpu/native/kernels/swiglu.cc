@@ -14,7 +14,8 @@ struct Silu {
 
 void register_swiglu(Registry& registry) {
   registry.add("swiglu", {}, gated<Silu>);
-  registry.add("swigluBackward", {}, gatedBackward<Silu>);
+  registry.add("swigluBackward", {}, gatedBackward<Silu, false>);
+  registry.add("swigluBackwardWithY", {}, gatedBackward<Silu, true>);
 }
 
 }  // namespace GRAFT_ISA

@@ -166,6 +166,7 @@ int main(int argc, char** argv) {
     memoryBound("rope", type, {a, a, table}, {{"heads", double(hidden / 64)}, {"headDim", 64}, {"inverse", 0}, {"accumulate", 0}}, 2 * size);
     memoryBound("swiglu", type, {a, b, c}, {}, 3 * size);
     memoryBound("swigluBackward", type, {a, b, c, d, e}, {}, 5 * size);
+    memoryBound("swigluBackwardWithY", type, {a, b, c, c, d, e}, {}, 6 * size);
     memoryBound("geglu", type, {a, b, c}, {}, 3 * size);
     memoryBound("gegluBackward", type, {a, b, c, d, e}, {}, 5 * size);
     memoryBound("dropout", type, {a, b, keys}, {{"rate", 0.1}, {"seed", 1}, {"step", 1}, {"site", 1}, {"width", double(hidden)}, {"rows", double(tokens)}, {"outRow", 0}, {"xRow", 0}, {"keyRow", 0}, {"accumulate", 0}}, 2 * size);

@@ -184,6 +184,15 @@ static void testGatedUnit(bool gelu) {
       run((name + "Backward").c_str(), back, {});
       compare(label((name + "Backward, gate").c_str(), {double(n), double(mix)}), dGate, dGates, 3e-6);
       compare(label((name + "Backward, up").c_str(), {double(n), double(mix)}), dUp, dUps, 3e-6);
+      // Over its inputs, y over dy.
+      const bool same = mixed(mix, 0) == mixed(mix, 3) && mixed(mix, 1) == mixed(mix, 4);
+      Tensor gateToo = same ? gate.copy() : Tensor(mixed(mix, 3), {n}), upToo = same ? up.copy() : Tensor(mixed(mix, 4), {n}), again = dy.copy();
+      std::vector<Tensor> both{gateToo, upToo, again, again, same ? gateToo : gate, same ? upToo : up};
+      run((name + "BackwardWithY").c_str(), both, {});
+      const auto bits = [&](const Tensor& a, const Tensor& b) {
+        check(label((name + "BackwardWithY, bits").c_str(), {double(n), double(mix)}), std::memcmp(a.operand.data, b.operand.data, a.bytes()) != 0, 0);
+      };
+      bits(gateToo, dGate), bits(upToo, dUp), bits(again, y);
     }
 }
 

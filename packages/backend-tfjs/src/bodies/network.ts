@@ -88,43 +88,55 @@ const rope: Body = (call) => {
   return [whole(call, tf.add(tf.mul(call.at(1, all), ofTable(0)), tf.mul(tf.reshape(turned, all), ofTable(half))))]
 }
 
-const swiglu: Body = (call) => {
-  const { tf } = call
-  const n = [sizeOf(call.shapes[0]!)]
-  const gate = call.at(1, n)
-  return [tf.mul(tf.mul(gate, tf.sigmoid(gate)), call.at(2, n))]
+/** y = f(gate) · up, and its gradients of gate and up. */
+interface GatedUnit {
+  readonly y: <T extends Handle>(tf: Ops<T>, gate: T, up: T) => T
+  readonly gradients: <T extends Handle>(tf: Ops<T>, dy: T, gate: T, up: T) => readonly [T, T]
 }
-const swigluBackward: Body = (call) => {
-  const { tf } = call
-  const n = [sizeOf(call.shapes[0]!)]
-  const [dy, gate, up] = [call.at(2, n), call.at(3, n), call.at(4, n)]
-  const one = scalar(tf, 1)
-  const s = tf.sigmoid(gate)
-  const slope = tf.mul(s, tf.add(one, tf.mul(gate, tf.sub(one, s))))
-  return [tf.mul(tf.mul(dy, up), slope), tf.mul(tf.mul(dy, gate), s)]
-}
+const gated =
+  ({ y }: GatedUnit): Body =>
+  (call) => {
+    const n = [sizeOf(call.shapes[0]!)]
+    return [y(call.tf, call.at(1, n), call.at(2, n))]
+  }
+const gatedBackward =
+  ({ gradients }: GatedUnit): Body =>
+  (call) => {
+    const n = [sizeOf(call.shapes[0]!)]
+    return gradients(call.tf, call.at(2, n), call.at(3, n), call.at(4, n))
+  }
+const gatedBackwardWithY =
+  ({ y, gradients }: GatedUnit): Body =>
+  (call) => {
+    const n = [sizeOf(call.shapes[0]!)]
+    const [gate, up] = [call.at(4, n), call.at(5, n)]
+    return [...gradients(call.tf, call.at(3, n), gate, up), y(call.tf, gate, up)]
+  }
 
+const silu: GatedUnit = {
+  y: (tf, gate, up) => tf.mul(tf.mul(gate, tf.sigmoid(gate)), up),
+  gradients: (tf, dy, gate, up) => {
+    const one = scalar(tf, 1)
+    const s = tf.sigmoid(gate)
+    const slope = tf.mul(s, tf.add(one, tf.mul(gate, tf.sub(one, s))))
+    return [tf.mul(tf.mul(dy, up), slope), tf.mul(tf.mul(dy, gate), s)]
+  }
+}
 /** σ(2 √(2/π) (x + 0.044715 x³)): the share of x that GELU by tanh lets through. */
 const GELU = [2 * Math.sqrt(2 / Math.PI), 0.044715] as const
 const geluShare = <T extends Handle>(tf: Ops<T>, x: T): T => {
   const cube = tf.mul(scalar(tf, GELU[1]), tf.mul(x, tf.mul(x, x)))
   return tf.sigmoid(tf.mul(scalar(tf, GELU[0]), tf.add(x, cube)))
 }
-const geglu: Body = (call) => {
-  const { tf } = call
-  const n = [sizeOf(call.shapes[0]!)]
-  const gate = call.at(1, n)
-  return [tf.mul(tf.mul(gate, geluShare(tf, gate)), call.at(2, n))]
-}
-const gegluBackward: Body = (call) => {
-  const { tf } = call
-  const n = [sizeOf(call.shapes[0]!)]
-  const [dy, gate, up] = [call.at(2, n), call.at(3, n), call.at(4, n)]
-  const one = scalar(tf, 1)
-  const s = geluShare(tf, gate)
-  const inner = tf.add(one, tf.mul(scalar(tf, 3 * GELU[1]), tf.mul(gate, gate)))
-  const bend = tf.mul(tf.mul(gate, tf.sub(one, s)), tf.mul(scalar(tf, GELU[0]), inner))
-  return [tf.mul(tf.mul(dy, up), tf.mul(s, tf.add(one, bend))), tf.mul(tf.mul(dy, gate), s)]
+const gelu: GatedUnit = {
+  y: (tf, gate, up) => tf.mul(tf.mul(gate, geluShare(tf, gate)), up),
+  gradients: (tf, dy, gate, up) => {
+    const one = scalar(tf, 1)
+    const s = geluShare(tf, gate)
+    const inner = tf.add(one, tf.mul(scalar(tf, 3 * GELU[1]), tf.mul(gate, gate)))
+    const bend = tf.mul(tf.mul(gate, tf.sub(one, s)), tf.mul(scalar(tf, GELU[0]), inner))
+    return [tf.mul(tf.mul(dy, up), tf.mul(s, tf.add(one, bend))), tf.mul(tf.mul(dy, gate), s)]
+  }
 }
 
 /** The targets as one-hot rows by comparing, [rows, vocab]: a target below 0 has none. */
@@ -188,10 +200,12 @@ export const networkBodies: Readonly<Record<string, Body>> = {
   rmsNormBackwardW,
   ropeTable,
   rope,
-  swiglu,
-  swigluBackward,
-  geglu,
-  gegluBackward,
+  swiglu: gated(silu),
+  swigluBackward: gatedBackward(silu),
+  swigluBackwardWithY: gatedBackwardWithY(silu),
+  geglu: gated(gelu),
+  gegluBackward: gatedBackward(gelu),
+  gegluBackwardWithY: gatedBackwardWithY(gelu),
   softCap,
   crossEntropyRows,
   gatherGradient

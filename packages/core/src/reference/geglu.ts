@@ -1,4 +1,5 @@
 import type { Kernel } from "../Queue.ts"
+import type { GatedKernels } from "./swiglu.ts"
 
 const SLOPE = 2 * Math.sqrt(2 / Math.PI)
 const CUBE = 0.044715
@@ -31,4 +32,26 @@ export const gegluBackward: Kernel<null> = {
       dUp![i] = d * x * s
     }
   }
+}
+/** The same, and y once more. */
+export const gegluBackwardWithY: Kernel<null> = {
+  name: "gegluBackwardWithY",
+  outputs: 3,
+  fields: [],
+  dtypes: ["act", "act", "act", "act", "act", "act"],
+  reference: ([dGate, dUp, y, dy, gate, up]) => {
+    for (let i = 0; i < dGate!.length; i++) {
+      const x = gate![i]!
+      const s = share(x)
+      const [d, v] = [dy![i]!, up![i]!]
+      dGate![i] = d * v * (s + x * s * (1 - s) * SLOPE * (1 + 3 * CUBE * x ** 2))
+      dUp![i] = d * x * s
+      y![i] = x * s * v
+    }
+  }
+}
+export const gegluKernels: GatedKernels = {
+  forward: gegluKernel,
+  backward: gegluBackward,
+  backwardWithY: gegluBackwardWithY
 }

@@ -3,17 +3,16 @@ import {
   addRmsNormKernel,
   crossEntropyRows,
   dropoutKernel,
+  type GatedKernels,
   gatherGradient,
-  gegluBackward,
-  gegluKernel,
+  gegluKernels,
   rmsNormBackwardW,
   rmsNormBackwardX,
   rmsNormKernel,
   ropeKernel,
   ropeTableKernel,
   softCapKernel,
-  swigluBackward,
-  swigluKernel,
+  swigluKernels,
   topIsTarget,
   uniformNoise
 } from "@graft/core"
@@ -99,22 +98,19 @@ const ropes = (): ReadonlyArray<KernelCase> =>
     ]
   })
 
-const gatedUnits = (forward: typeof swigluKernel, backward: typeof swigluBackward): ReadonlyArray<KernelCase> => {
+const gatedUnits = ({ forward, backward, backwardWithY }: GatedKernels): ReadonlyArray<KernelCase> => {
   const wild = Float32Array.from({ length: 40 }, (_, i) => (i - 20) * 8) // where the exponential leaves its range
+  const cases = (label: string, n: number, gates: Float32Array) => {
+    const inputs = [act([n], gates), act([n])]
+    return [
+      kernelCase(forward, label, [actOut([n]), ...inputs], null),
+      kernelCase(backward, label, [actOut([n]), actOut([n]), act([n]), ...inputs], null),
+      kernelCase(backwardWithY, label, [actOut([n]), actOut([n]), actOut([n]), act([n]), ...inputs], null)
+    ]
+  }
   return [1, 3, 67, 4099]
-    .flatMap((n) => [
-      kernelCase(forward, `${n} numbers`, [actOut([n]), act([n], randomValues(n, n, 6)), act([n])], null),
-      kernelCase(
-        backward,
-        `${n} numbers`,
-        [actOut([n]), actOut([n]), act([n]), act([n], randomValues(n, n, 6)), act([n])],
-        null
-      )
-    ])
-    .concat(
-      kernelCase(forward, "large gates", [actOut([40]), act([40], wild), act([40])], null),
-      kernelCase(backward, "large gates", [actOut([40]), actOut([40]), act([40]), act([40], wild), act([40])], null)
-    )
+    .flatMap((n) => cases(`${n} numbers`, n, randomValues(n, n, 6)))
+    .concat(cases("large gates", 40, wild))
 }
 
 const dropouts = (): ReadonlyArray<KernelCase> =>
@@ -266,8 +262,8 @@ const hits = (): ReadonlyArray<KernelCase> =>
 export const networkCases = (): ReadonlyArray<KernelCase> => [
   ...norms(),
   ...ropes(),
-  ...gatedUnits(swigluKernel, swigluBackward),
-  ...gatedUnits(gegluKernel, gegluBackward),
+  ...gatedUnits(swigluKernels),
+  ...gatedUnits(gegluKernels),
   ...dropouts(),
   ...noises(),
   ...losses(),

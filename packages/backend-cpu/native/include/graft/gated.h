@@ -2,9 +2,9 @@
 //
 //   y = gate · s · up,  s = σ(v(gate))                   all operands of one size
 //   dGate = dy · up · s · (1 + gate · (1 − s) · v′(gate))
-//   dUp = dy · gate · s
+//   dUp = dy · gate · s                                   and y once more, where it is asked for
 //
-// The outputs may be any of the inputs: a block is read before it is written. An Activation has `share(x)` = s, and
+// The outputs may be any of the inputs: what is written has been read. An Activation has `share(x)` = s, and
 // `bend(x, t)` = t · v′(x).
 #pragma once
 
@@ -22,59 +22,71 @@ static void gated(const Call& call) {
   });
 }
 
-/** Both gradients of one vector of elements, so that the share is computed once. */
+/** Where what a gated unit's backward pass makes goes; `y` as well, or none. */
+template <class T>
+struct GatedOutputs {
+  T *dGate, *dUp, *y;
+};
+
+/** Both gradients of one vector of elements, and y, so that the share is computed once. */
 template <class Activation>
-GRAFT_INLINE void gatedGradients(F32 d, F32 gate, F32 up, F32& dGate, F32& dUp) {
+GRAFT_INLINE void gatedGradients(F32 d, F32 gate, F32 up, F32& dGate, F32& dUp, F32& y) {
   const F32 s = Activation::share(gate);
   dUp = d * gate * s;
   dGate = d * up * s * (1.0f + Activation::bend(gate, gate * (1.0f - s)));
+  y = gate * s * up;
 }
 
-/** Both gradients of `together` vectors from element i on; their chains of arithmetic are long, and several fill the units. */
-template <class Activation, int together, class T>
-GRAFT_INLINE void gatedVectors(T* dGate, T* dUp, const T* dy, const T* gate, const T* up, int64_t i) {
-  F32 forGate[together], forUp[together];
+/** All of `together` vectors from element i on; their chains of arithmetic are long, and several fill the units. */
+template <class Activation, bool withY, int together, class T>
+GRAFT_INLINE void gatedVectors(const GatedOutputs<T>& to, const T* dy, const T* gate, const T* up, int64_t i) {
+  F32 forGate[together], forUp[together], forY[together];
 #pragma GCC unroll 4
   for (int v = 0; v < together; v++) {
     const int64_t at = i + v * kLanes;
-    gatedGradients<Activation>(load(dy + at), load(gate + at), load(up + at), forGate[v], forUp[v]);
+    gatedGradients<Activation>(load(dy + at), load(gate + at), load(up + at), forGate[v], forUp[v], forY[v]);
   }
 #pragma GCC unroll 4
   for (int v = 0; v < together; v++) {
-    store(dGate + i + v * kLanes, forGate[v]);
-    store(dUp + i + v * kLanes, forUp[v]);
+    const int64_t at = i + v * kLanes;
+    store(to.dGate + at, forGate[v]);
+    store(to.dUp + at, forUp[v]);
+    if constexpr (withY) store(to.y + at, forY[v]);
   }
 }
 
 /** A block of them, from and to memory of any type. */
-template <class Activation, class T>
-GRAFT_INLINE void gatedBlock(T* dGate, T* dUp, const T* dy, const T* gate, const T* up, int64_t count) {
-  F32 forGate, forUp;
+template <class Activation, bool withY, class T>
+GRAFT_INLINE void gatedBlock(const GatedOutputs<T>& to, const T* dy, const T* gate, const T* up, int64_t count) {
   constexpr int together = 4;
   int64_t i = 0;
-  for (; i + together * kLanes <= count; i += together * kLanes) gatedVectors<Activation, together>(dGate, dUp, dy, gate, up, i);
-  for (; i + kLanes <= count; i += kLanes) gatedVectors<Activation, 1>(dGate, dUp, dy, gate, up, i);
+  for (; i + together * kLanes <= count; i += together * kLanes) gatedVectors<Activation, withY, together>(to, dy, gate, up, i);
+  for (; i + kLanes <= count; i += kLanes) gatedVectors<Activation, withY, 1>(to, dy, gate, up, i);
   if (const int64_t rest = count - i; rest > 0) {
-    gatedGradients<Activation>(loadPart(dy + i, rest), loadPart(gate + i, rest), loadPart(up + i, rest), forGate, forUp);
-    storePart(dGate + i, forGate, rest);
-    storePart(dUp + i, forUp, rest);
+    F32 forGate, forUp, forY;
+    gatedGradients<Activation>(loadPart(dy + i, rest), loadPart(gate + i, rest), loadPart(up + i, rest), forGate, forUp, forY);
+    storePart(to.dGate + i, forGate, rest);
+    storePart(to.dUp + i, forUp, rest);
+    if constexpr (withY) storePart(to.y + i, forY, rest);
   }
 }
 
-template <class Activation>
+template <class Activation, bool withY>
 static void gatedBackward(const Call& call) {
-  const Operand &dGate = call[0], &dUp = call[1], &dy = call[2], &gate = call[3], &up = call[4];
+  const Operand &dGate = call[0], &dUp = call[1], &y = call[withY ? 2 : 0];
+  const Operand &dy = call[withY ? 3 : 2], &gate = call[withY ? 4 : 3], &up = call[withY ? 5 : 4];
   eachBlock(call.pool, dy.size(), [&](int64_t from, int64_t count) {
     const auto of = [&](const Operand& x) { return x.as<BF16>() + from; };
-    if (allBF16(Stretch{dGate, 0}, Stretch{dUp, 0}, Stretch{dy, 0}, Stretch{gate, 0}, Stretch{up, 0}))
-      return gatedBlock<Activation, BF16>(of(dGate), of(dUp), of(dy), of(gate), of(up), count);
-    Buffer dGateBuffer, dUpBuffer, dyBuffer, gateBuffer, upBuffer;
-    float* toGate = target(dGate, from, count, dGateBuffer, false);
-    float* toUp = target(dUp, from, count, dUpBuffer, false);
+    if (allBF16(Stretch{dGate, 0}, Stretch{dUp, 0}, Stretch{y, 0}, Stretch{dy, 0}, Stretch{gate, 0}, Stretch{up, 0}))
+      return gatedBlock<Activation, withY, BF16>({of(dGate), of(dUp), of(y)}, of(dy), of(gate), of(up), count);
+    Buffer dGateBuffer, dUpBuffer, yBuffer, dyBuffer, gateBuffer, upBuffer;
+    const GatedOutputs<float> to{target(dGate, from, count, dGateBuffer, false), target(dUp, from, count, dUpBuffer, false),
+                                 withY ? target(y, from, count, yBuffer, false) : nullptr};
     const float *d = read(dy, from, count, dyBuffer), *g = read(gate, from, count, gateBuffer);
-    gatedBlock<Activation>(toGate, toUp, d, g, read(up, from, count, upBuffer), count);
-    write(dGate, from, count, toGate);
-    write(dUp, from, count, toUp);
+    gatedBlock<Activation, withY>(to, d, g, read(up, from, count, upBuffer), count);
+    write(dGate, from, count, to.dGate);
+    write(dUp, from, count, to.dUp);
+    if (withY) write(y, from, count, to.y);
   });
 }
 
