@@ -18,6 +18,9 @@
 namespace graft {
 namespace GRAFT_ISA {
 
+/** e^d for d ≤ 0, as a power of two. */
+static GRAFT_INLINE F32 powerOf(F32 d) { return softmaxExp2(d * 1.44269504088896341f); }
+
 /** A row's largest logit and Σ e^(logit − largest). */
 struct Softmax {
   float largest;
@@ -43,11 +46,15 @@ static Softmax softmaxOf(const Operand& logits, int64_t at, int64_t vocab) {
 
 #else
 
+/** Logits that share a largest one where they need not be widened: 16 KiB, so that what is done once for all of them is little. */
+constexpr int64_t kTogether = 4096;
+
 static Softmax softmaxOf(const Operand& logits, int64_t at, int64_t vocab) {
   Softmax row{-__builtin_inff(), 0};
-  for (int64_t from = 0; from < vocab; from += kBlock) {
+  const int64_t block = logits.dtype == DType::f32 ? kTogether : kBlock;
+  for (int64_t from = 0; from < vocab; from += block) {
     Buffer buffer;
-    const int64_t count = smaller(kBlock, vocab - from), whole = count / kLanes * kLanes;
+    const int64_t count = smaller(block, vocab - from), whole = count / kLanes * kLanes;
     const float* x = read(logits, at + from, count, buffer);
     F32 a = splat(row.largest), b = a;
     int64_t i = 0;
@@ -58,14 +65,14 @@ static Softmax softmaxOf(const Operand& logits, int64_t at, int64_t vocab) {
     if (i < whole) a = maximum(load(x + i), a);
     float top = largest(maximum(a, b));
     for (i = whole; i < count; i++) top = x[i] > top ? x[i] : top;
-    if (top > row.largest) row.sum *= laneOf(softmaxExp(splat(row.largest - top)), 0);
+    if (top > row.largest) row.sum *= laneOf(powerOf(splat(row.largest - top)), 0);
     row.largest = top;
-    row.sum += mapSum(whole, [&](F32 value) { return softmaxExp(value - top); }, x);
+    row.sum += mapSum(whole, [&](F32 value) { return powerOf(value - top); }, x);
     if (whole < count) {
       // The missing lanes hold −inf, whose power is 0.
       float rest[kLanes];
       for (int lane = 0; lane < kLanes; lane++) rest[lane] = whole + lane < count ? x[whole + lane] - top : -__builtin_inff();
-      row.sum += sum(softmaxExp(load(rest)));
+      row.sum += sum(powerOf(load(rest)));
     }
   }
   return row;
@@ -103,6 +110,15 @@ static double totalOf(const Operand& logits, int64_t at, int64_t vocab) {
   return total;
 }
 
+/** out = f(logits), a row; logits in f32 are rounded on their way to bf16. */
+template <class Function>
+static void mapRow(const Operand& out, const Operand& logits, int64_t at, int64_t vocab, const Function& f) {
+  if (out.dtype == DType::bf16 && logits.dtype == DType::f32)
+    return map(out.as<BF16>() + at, vocab, f, logits.as<const float>() + at);
+  for (int64_t from = 0; from < vocab; from += kBlock)
+    mapStretch({out, at + from}, smaller(kBlock, vocab - from), false, f, Stretch{logits, at + from});
+}
+
 static void crossEntropyRows(const Call& call) {
   const Operand &out = call[1], &logits = call[call.count > 3 ? 3 : 1];
   const int64_t row0 = int64_t(call.params[0]), rows = int64_t(call.params[1]), vocab = int64_t(call.params[2]);
@@ -133,17 +149,14 @@ static void crossEntropyRows(const Call& call) {
     losses[t] = float(row.largest + __builtin_log(row.sum) - (1 - smoothing) * learnt - spread);
     if (!gradient) return;
     const float share = float(1 / row.sum);
-    const auto slope = [&](auto z) { return 1.0f - (z / cap) * (z / cap); };
-    for (int64_t from = 0; from < vocab; from += kBlock) {
-      Buffer logitsBuffer;
-      const int64_t count = smaller(kBlock, vocab - from);
-      float* to = target(out, at + from, count, buffer, false);
-      const float* z = read(logits, at + from, count, logitsBuffer);
-      if (cap > 0) map(to, count, [&](F32 x) { return (softmaxExp(x - row.largest) * share - each) * slope(x); }, z);
-      else map(to, count, [&](F32 x) { return softmaxExp(x - row.largest) * share - each; }, z);
-      if (y >= from && y < from + count) to[y - from] -= cap > 0 ? own * slope(float(learnt)) : own;
-      write(out, at + from, count, to);
-    }
+    const auto free = [&](F32 z) { return powerOf(z - row.largest) * share - each; };
+    const auto slope = [&](F32 z) { return 1.0f - (z / cap) * (z / cap); };
+    if (cap > 0) mapRow(out, logits, at, vocab, [&](F32 z) { return free(z) * slope(z); });
+    else mapRow(out, logits, at, vocab, free);
+    if (y >= vocab) return;
+    const F32 z = splat(float(learnt));
+    const float ofTarget = laneOf(cap > 0 ? (free(z) - own) * slope(z) : free(z) - own, 0);
+    write(out, at + y, 1, &ofTarget);
   });
 }
 
