@@ -27,7 +27,7 @@ export class Backend extends Context.Service<
   }
 >()("@graft/core/Backend") {}
 
-/** The ops that are replaced by fused ones. A backend brings the empty table; results do not depend on it. */
+/** The ops that are replaced by fused ones. A backend brings the empty table; results are equal but for rounding. */
 export class Kernels extends Context.Service<Kernels, Part & { readonly overrides: Overrides }>()(
   "@graft/core/Kernels"
 ) {

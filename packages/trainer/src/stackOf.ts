@@ -14,6 +14,8 @@ import {
   Graph,
   type Linear,
   loraLinear,
+  loraMlp,
+  loraQkv,
   type MicroBatch,
   type Model,
   type Queue,
@@ -39,6 +41,13 @@ export interface Stack {
 const FEW_ROWS = 8
 /** Where products are bound by arithmetic the passes are no faster together, and hold their activations all at once. */
 const STACKED_TOKENS = 256
+
+/**
+ * Whether an adapter of all rows is added before a sum is rounded, and one of some rows to what is rounded already: so fused
+ * pairs do where activations are not f32. The bits differ then, and a share smaller than the sum's last place is lost.
+ */
+const roundsBetween = ({ compute, overrides }: Recipe): boolean =>
+  compute !== "f32" && [loraLinear, loraQkv, loraMlp].some(({ opName }) => overrides.has(opName))
 
 /** `tables` holds what each adapter made of the `frozen` linears. Undefined where one of them is no sum with segments. */
 export const stackOf = (
@@ -67,7 +76,7 @@ export const stackOf = (
   const most = recipe.stackedTokens ?? STACKED_TOKENS
   return {
     adapters: tables.length,
-    takes: (tokens) => tokens > FEW_ROWS && tokens <= most,
+    takes: (tokens) => tokens > FEW_ROWS && tokens <= most && !roundsBetween(recipe),
     pass: (gathered, step, documents) => {
       for (const linear of linears) if (linear !== undefined) model.linears.replace(linear.path, () => linear)
       queue.origin = BATCH

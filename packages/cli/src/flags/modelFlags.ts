@@ -37,7 +37,7 @@ export const backendFlags = {
   fused: Flag.String("fused").pipe(
     Flag.withMetavar("OPS"),
     Flag.withDefault("on"),
-    Flag.withDescription("fused ops: on, off, or names with commas; results do not depend on it (default on)")
+    Flag.withDescription("fused ops: on, off, or names with commas; results are equal but for rounding (default on)")
   ),
   compute: maybe(
     Flag.Literals("compute", ["f32", "bf16"]).pipe(
