@@ -1,5 +1,5 @@
 // Softmax cross-entropy by rows; the logits become their own gradient.
-// graft-isa: scalar avx2 avx512 neon
+// graft-isa: scalar avx2 avx512 avx512bf16 neon
 //
 //   losses[row0 + t] = log Σ_c e^z[c] − (1 − ε) z[y] − ε / vocab · Σ_c z[c]     y = targets[row0 + t]; 0 where y < 0
 //   logits[t, c] = z[c]; gradient: (e^z[c] / Σ − (1 − ε) [c = y] − ε / vocab) · (1 − (z[c] / cap)²), 0 where y < 0

@@ -1,6 +1,6 @@
 // GeGLU's gate (Shazeer, arXiv:2002.05202) with GELU by tanh (Hendrycks and Gimpel, arXiv:1606.08415): a gated unit with
 // a(x) = x · σ(v),  v = 2 √(2/π) · (x + 0.044715 x³):  σ(v) = ½ (1 + tanh(v / 2)), without the cancellation at large negative x.
-// graft-isa: scalar avx2 avx512 neon
+// graft-isa: scalar avx2 avx512 avx512bf16 neon
 #include <graft/gated.h>
 
 namespace graft {

@@ -1,5 +1,5 @@
 // RMSNorm (Zhang and Sennrich, arXiv:1910.07467) by rows, forward and backward.
-// graft-isa: scalar avx2 avx512 neon
+// graft-isa: scalar avx2 avx512 avx512bf16 neon
 //
 //   r = 1 / sqrt(Σ x² / n + epsilon)                      x, y, dx, dy [tokens, n], w [n], r by row
 //   y = x · r · w;  addRmsNorm: h = x + y, and h · r · w of it

@@ -1,5 +1,5 @@
 // SwiGLU's gate (Shazeer, arXiv:2002.05202): a gated unit with a(x) = x · σ(x).
-// graft-isa: scalar avx2 avx512 neon
+// graft-isa: scalar avx2 avx512 avx512bf16 neon
 #include <graft/gated.h>
 
 namespace graft {

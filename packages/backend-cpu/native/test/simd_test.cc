@@ -60,7 +60,7 @@ static void testFunctions() {
 }
 
 template <class T>
-static void testConversion(const char* name, double (*round)(double), int mantissa, int bias) {
+static void testConversion(const char* name, double (*round)(double), double (*stored)(double), int mantissa, int bias) {
   double widening = 0, narrowing = 0, single = 0;
   for (int first = 0; first < 65536; first += kLanes) {
     T in[kLanes];
@@ -85,9 +85,9 @@ static void testConversion(const char* name, double (*round)(double), int mantis
     store(out, load(in));
     for (int i = 0; i < kLanes; i++) {
       narrow(in[i], &one);
-      const double wanted = round(in[i]), got = fromBits16(out[i].bits, mantissa, bias), alone = fromBits16(one.bits, mantissa, bias);
-      const auto differs = [&](double x) { return std::isnan(wanted) ? !std::isnan(x) : x != wanted || std::signbit(x) != std::signbit(wanted); };
-      narrowing += differs(got), single += differs(alone);
+      const double got = fromBits16(out[i].bits, mantissa, bias), alone = fromBits16(one.bits, mantissa, bias);
+      const auto differs = [](double x, double wanted) { return std::isnan(wanted) ? !std::isnan(x) : x != wanted || std::signbit(x) != std::signbit(wanted); };
+      narrowing += differs(got, stored(in[i])), single += differs(alone, round(in[i]));
     }
   }
   check(std::string(name) + ": widening is exact", widening, 0);
@@ -110,10 +110,18 @@ static void testLanes() {
   }
 }
 
+/** What `store` makes of x in bf16: the instruction of AVX512-BF16 takes numbers below the normal ones for 0. */
+static double storedBF16(double x) {
+#if defined(__AVX512BF16__)
+  if (std::fabs(x) < 0x1p-126) return std::copysign(0.0, x);
+#endif
+  return toBF16(x);
+}
+
 void testSimd() {
   testFunctions();
-  testConversion<BF16>("bf16", toBF16, 7, 127);
-  testConversion<F16>("f16", toF16, 10, 15);
+  testConversion<BF16>("bf16", toBF16, storedBF16, 7, 127);
+  testConversion<F16>("f16", toF16, toF16, 10, 15);
   testLanes();
 }
 
