@@ -65,13 +65,13 @@ export const fusedLoraLinear = override(loraLinear, {
     const dhs = segments.map((s, i) => {
       const { start, rows, a, b, scale } = s
       const rank = a.rows
+      const dh = g.tensor([rows, rank], "d(xAᵀ)")
+      g.run(gemm, [dh, dy, b], { ...plainGemm, m: rows, k: w.outFeatures, n: rank, scale, aRow: start })
       const db = into(b)
       if (db !== undefined) {
         const sizes = { m: w.outFeatures, k: rows, n: rank, ta: true, scale, aRow: start, accumulate: db.accumulate }
         g.run(gemm, [db.tensor, dy, hidden[i]!], { ...plainGemm, ...sizes })
       }
-      const dh = g.tensor([rows, rank], "d(xAᵀ)")
-      g.run(gemm, [dh, dy, b], { ...plainGemm, m: rows, k: w.outFeatures, n: rank, scale, aRow: start })
       const da = into(a)
       if (da !== undefined) {
         const input = adapterInput(g, x, s)

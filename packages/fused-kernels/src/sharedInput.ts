@@ -147,8 +147,8 @@ export const adapterGradients = (
     for (const member of group.members) {
       const dy = dys[member.linear]
       if (dy === undefined) continue
-      gradientOfB(g, dy, hidden[i]!, group, member, into)
       gradientOfHidden(g, dh, dy, group, member)
+      gradientOfB(g, dy, hidden[i]!, group, member, into)
     }
     gradientOfA(g, dh, x, group, into)
     return dh
