@@ -32,6 +32,9 @@ constexpr int64_t narrowAhead = lanes == 8 ? 12 : 6;
 /** The same for the second level, which memory takes longer to reach. */
 constexpr int64_t narrowFarAhead = 48;
 
+/** Squares that rows to be turned are asked for ahead. */
+constexpr int64_t turnedAhead = 3;
+
 /** Elements of a cache line: in so many steps a tile along asks for a line of as many rows, its own being no more. */
 constexpr int64_t lineElements = 16;
 static_assert(narrowRowsAtMost <= lineElements);
@@ -98,6 +101,13 @@ static void tileAlong(int64_t k, const char* rows, int64_t stride, const char* n
   storeSums<count, Vectors>(c, ld, sums, add);
 }
 
+/** Asks for a stretch of a row to be brought to the second-level cache. */
+template <class T>
+GRAFT_INLINE void askFar(const DenseReader<T>& reader, int64_t row, int64_t column, int64_t count) {
+  constexpr int64_t line = 64 / sizeof(T);
+  for (int64_t c = 0; c < count; c += line) __builtin_prefetch(reader.at(row, column + c), 0, 2);
+}
+
 /** c[Rows, tileVectors] (+)= a . b, where b is rows [row, row + tileWidth) from column k0 on. */
 template <class Kind, int Rows, class Reader>
 static void tileTurned(Reader reader, int64_t row, int64_t k0, int64_t k, const typename Kind::Element* a, int64_t ld, float* c,
@@ -106,6 +116,7 @@ static void tileTurned(Reader reader, int64_t row, int64_t k0, int64_t k, const 
   Floats sums[Rows][tileVectors] = {};
   alignas(64) uint32_t turned[lanes * tileWidth];
   for (int64_t p = 0; p < k; p += step) {
+    for (int64_t q = 0; q < tileWidth; q++) askFar(reader, row + q, k0 + p + turnedAhead * step, step);
     for (int v = 0; v < tileVectors; v++) {
       Words square[lanes];
       if (k - p >= step) {
@@ -159,13 +170,7 @@ struct StripReader {
   const uint32_t* strip;
   GRAFT_INLINE void ahead(int64_t, int64_t, int64_t) const {}
 };
-/** Asks for a strip of a row to be brought to the second-level cache. */
-template <class T>
-GRAFT_INLINE void askFar(const DenseReader<T>& reader, int64_t row, int64_t column) {
-  constexpr int64_t line = 64 / sizeof(T);
-  for (int64_t c = 0; c < tileWidth; c += line) __builtin_prefetch(reader.at(row, column + c), 0, 2);
-}
-GRAFT_INLINE void askFar(const StripReader&, int64_t, int64_t) {}
+GRAFT_INLINE void askFar(const StripReader&, int64_t, int64_t, int64_t) {}
 template <class Kind>
 GRAFT_INLINE void readStrip(const StripReader& reader, int64_t row, int64_t, bool, Words* b) {
   for (int v = 0; v < tileVectors; v++) b[v] = loadWords(reader.strip + row / Kind::perElement * tileWidth + v * lanes);
@@ -195,7 +200,7 @@ static void tileAcross(Reader reader, int64_t row, int64_t column, int64_t k, co
   for (; p + Kind::perElement <= k; p += Kind::perElement) {
     for (int s = 0; s < Kind::perElement; s++) {
       reader.ahead(row + p + narrowAhead * Kind::perElement + s, column, tileWidth);
-      askFar(reader, row + p + narrowFarAhead * Kind::perElement + s, column);
+      askFar(reader, row + p + narrowFarAhead * Kind::perElement + s, column, tileWidth);
     }
     step(p, true);
   }
