@@ -5,6 +5,7 @@ import {
   fill,
   gatherGradient,
   gemm,
+  type LossOptions,
   linearCrossEntropy,
   override,
   plainGemm,
@@ -15,16 +16,25 @@ import type { PairCase } from "./PairCase.ts"
 
 const [VOCAB, HIDDEN] = [49_152, 576]
 
-const lossCase = (tokens: number, learnt: number): PairCase => ({
-  pair: "linearCrossEntropy",
+interface Way {
+  readonly label?: string
+  readonly options?: LossOptions
+  readonly trained?: boolean
+}
+const lossCase = (
+  tokens: number,
+  learnt: number,
+  { label = "", options = {}, trained = false }: Way = {}
+): PairCase => ({
+  pair: `linearCrossEntropy${label}`,
   shape: `135M, ${learnt === tokens ? `all ${tokens}` : `${learnt} of ${tokens}`} rows learnt, ${HIDDEN} → ${VOCAB}`,
-  flops: 4 * learnt * HIDDEN * VOCAB,
+  flops: (trained ? 6 : 4) * learnt * HIDDEN * VOCAB,
   prepare: (maker) => {
     const x = maker.trained("x", [tokens, HIDDEN])
-    const head = maker.frozen(VOCAB, HIDDEN)
+    const head = trained ? maker.trained("W", [VOCAB, HIDDEN], 1 / 24, "f32") : maker.frozen(VOCAB, HIDDEN)
     const targets = maker.given("targets", [tokens], "i32", (i) => (i < tokens - learnt ? -1 : (i * 7919) % VOCAB))
     return maker.graph([], [fusedLinearCrossEntropy], (g) => [
-      linearCrossEntropy(g, maker.arriving(g, x), head, targets, { supervised: learnt })
+      linearCrossEntropy(g, maker.arriving(g, x), head, targets, { ...options, supervised: learnt })
     ])
   }
 })
@@ -69,4 +79,10 @@ const embeddingCase = (tokens: number): PairCase => ({
     return maker.graph([oneHotEmbedding(one, places)], [], (g) => [embedding(g, w, ids)])
   }
 })
-export const headPairs: ReadonlyArray<PairCase> = [lossCase(1024, 1024), lossCase(1024, 300), embeddingCase(512)]
+export const headPairs: ReadonlyArray<PairCase> = [
+  lossCase(1024, 1024),
+  lossCase(1024, 300),
+  lossCase(1024, 1024, { label: ", soft cap 30, smoothing 0.1", options: { softCap: 30, smoothing: 0.1 } }),
+  lossCase(1024, 1024, { label: ", trained head", trained: true }),
+  embeddingCase(512)
+]

@@ -1,6 +1,7 @@
 /** Linears with adapters of rank 16 on each, dense bf16 weights. */
 import { type AdaptedWeight, type GatedUnit, geglu, loraLinear, loraMlp, loraQkv, swiglu } from "@graft/core"
 import { fusedLoraLinear, fusedLoraMlp, fusedLoraQkv } from "@graft/fused-kernels"
+import { doraLinear, doraNorm } from "@graft/lora"
 import type { Maker, PairCase } from "./PairCase.ts"
 
 const RANK = 16
@@ -38,6 +39,23 @@ const linearCase = ({ name, tokens, hidden, inner }: Shape, rate = 0): PairCase 
     const x = maker.trained("x", [tokens, hidden])
     const { weight, segments } = adaptedIn(maker, tokens, rate)([inner, hidden])
     return maker.graph([], [fusedLoraLinear], (g) => [loraLinear(g, maker.arriving(g, x), weight, segments)])
+  }
+})
+/** `loraLinear` within DoRA; the norm of W + BA is made anew in each forward, as in training. */
+const doraCase = ({ name, tokens, hidden, inner }: Shape): PairCase => ({
+  pair: "loraLinear, DoRA",
+  shape: `${name}, ${tokens} × ${hidden} → ${inner}`,
+  flops: flopsOf(tokens, [[inner, hidden]]) + 2 * RANK * hidden * inner,
+  prepare: (maker) => {
+    const x = maker.trained("x", [tokens, hidden])
+    const { weight, segments } = adaptedIn(maker, tokens)([inner, hidden])
+    const [segment] = segments as readonly [AdaptedWeight["segments"][number]] // of all tokens
+    const magnitude = maker.trained("m", [inner], 1, "f32")
+    const squares = maker.given("‖W‖²", [inner], "f32", () => 1 / 3)
+    return maker.graph([], [fusedLoraLinear], (g) => {
+      const norm = doraNorm(g, weight, segment.a, segment.b, segment.scale, squares)
+      return [doraLinear(g, maker.arriving(g, x), weight, segment, magnitude, norm)]
+    })
   }
 })
 const qkvCase = ({ name, tokens, hidden, keys }: Shape): PairCase => {
@@ -80,6 +98,7 @@ const mlpCase = ({ name, tokens, hidden, inner }: Shape, unit: GatedUnit): PairC
 export const loraPairs: ReadonlyArray<PairCase> = shapes.flatMap((shape) => [
   linearCase(shape),
   linearCase(shape, 0.1),
+  doraCase(shape),
   qkvCase(shape),
   mlpCase(shape, swiglu),
   mlpCase(shape, geglu)

@@ -1,5 +1,6 @@
 /** LoRA, rsLoRA and DoRA over any frozen weight, in PEFT's adapter format. */
 export * from "./adapterConfig.ts"
+export { doraLinear, doraNorm } from "./dora.ts"
 export * from "./Lora.ts"
 export * from "./LoraOptions.ts"
 export * from "./loraPlan.ts"
