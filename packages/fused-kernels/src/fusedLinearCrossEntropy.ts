@@ -48,12 +48,13 @@ const MOST_ROWS = 384
 
 /**
  * Rows of logits at one time. What the tape holds is the same whenever a step is planned or run, so the plan stays exact, and
- * a recomputed step's small. A trained head's gradient is a sum over chunks: its bits must not depend on what is kept.
+ * a recomputed step's small. A trained head's gradient is a sum over chunks: its bits must not depend on what is kept. They are
+ * long there, for each reads and writes all of dW; beside W, dW and its moments the logits are small.
  */
 const chunkRows = (g: Graph, rows: number, vocab: number, rounds: boolean, trained: boolean): number => {
-  const held = trained ? 0 : (g.queue.allocator.live.get("activations") ?? 0)
+  const share = trained ? Number.POSITIVE_INFINITY : (g.queue.allocator.live.get("activations") ?? 0) * CHUNK_SHARE
   const least = CHUNK_BYTES / (rounds ? 6 : 4)
-  const logits = Math.max(least, Math.min((held * CHUNK_SHARE) / bytesOf.f32, MOST_ROWS * vocab))
+  const logits = Math.max(least, Math.min(share / bytesOf.f32, MOST_ROWS * vocab))
   const most = Math.max(1, Math.floor(logits / vocab))
   return Math.ceil(rows / Math.max(1, Math.ceil(rows / most))) // as many as even chunks of all rows take
 }
