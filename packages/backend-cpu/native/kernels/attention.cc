@@ -15,56 +15,11 @@
 // right, maxima and sums run down the lanes, and K and V stay as they lie, widened to f32 tile by tile. A lane's result
 // does not depend on its neighbours: a sequence has the same bits alone and in a packed batch.
 // With fewer rows than a quarter of a panel (decoding) the lanes are the head's elements instead: `attendFew`.
-#include <graft/segments.h>
-#include <graft/tanh.h>
+#include <graft/attentionFew.h>
 #include <graft/tile.h>
 
 namespace graft {
 namespace GRAFT_ISA {
-
-struct Attention {
-  const Operand &out, &lse, &q, &k, &v;
-  Heads heads;
-  float scale, softCap;
-
-  GRAFT_INLINE int64_t queryAt(const Rows& rows, int64_t r) const {
-    return (rows.token(r) * heads.heads + rows.headOf(r)) * heads.headDim;
-  }
-  GRAFT_INLINE int64_t keyAt(const Rows& rows, int64_t j) const {
-    return ((rows.segment.key + j) * heads.kvHeads + rows.kvHead) * heads.headDim;
-  }
-  GRAFT_INLINE float& lseAt(const Rows& rows, int64_t r) const {
-    return lse.as<float>()[rows.token(r) * heads.heads + rows.headOf(r)];
-  }
-};
-
-/** The formula, one row and one key at a time. */
-static void attendPlainly(const Attention& call, const Rows& rows, Scratch scratch) {
-  const int64_t n = call.heads.headDim;
-  float *query = scratch.take(n), *key = scratch.take(n), *value = scratch.take(n), *result = scratch.take(n);
-  for (int64_t r = rows.begin; r < rows.end; r++) {
-    copyWidened(query, call.q, call.queryAt(rows, r), n);
-    std::memset(result, 0, size_t(n) * sizeof(float));
-    double top = -__builtin_inf(), total = 0;
-    for (int64_t j = rows.hidden(r); j < rows.visible(r); j++) {
-      copyWidened(key, call.k, call.keyAt(rows, j), n);
-      copyWidened(value, call.v, call.keyAt(rows, j), n);
-      double score = 0;
-      for (int64_t i = 0; i < n; i++) score += double(query[i]) * key[i];
-      score *= call.scale;
-      if (call.softCap > 0) score = call.softCap * __builtin_tanh(score / call.softCap);
-      const double before = top;
-      top = score > top ? score : top;
-      const double shrink = __builtin_exp(before - top), weight = __builtin_exp(score - top);
-      total = total * shrink + weight;
-      for (int64_t i = 0; i < n; i++) result[i] = float(result[i] * shrink + weight * value[i]);
-    }
-    const bool sees = rows.visible(r) > 0;
-    for (int64_t i = 0; sees && i < n; i++) result[i] = float(result[i] / total);
-    write(call.out, call.queryAt(rows, r), n, result);
-    call.lseAt(rows, r) = sees ? float(top + __builtin_log(total)) : 0;
-  }
-}
 
 /** Rows of one task. */
 constexpr int64_t kRowsTogether = 256;
@@ -76,8 +31,6 @@ static void attend(const Attention& call, const Rows& rows, Scratch scratch) { a
 #else
 
 constexpr int64_t kPanels = kRowsTogether / kPanel;
-/** Keys of a tile: their scores are a panel of 4 KiB for AVX2, K and V of headDim 128 are 32 KiB each in f32. */
-constexpr int64_t kKeys = 64;
 /** Beyond it the panels of a task would not fit in a worker's scratch. */
 constexpr int64_t kLargestHeadDim = 1536;
 static_assert((2 * kRowsTogether + 2 * kKeys) * kLargestHeadDim * sizeof(float) + (1 << 16) <= scratchBytesPerWorker);
@@ -94,15 +47,6 @@ GRAFT_INLINE void mask(float* scores, int64_t n, const int32_t* hidden, const in
     }
   }
 }
-
-/** q · k become scores: scale · q · k or, with a cap c > 0, c · tanh(scale · q · k / c). */
-static void bend(float* products, int64_t n, float scale, float c) {
-  if (c > 0) map(products, n, [&](F32 x) { return c * tanh(x * (scale / c)); }, products);
-  else map(products, n, [&](F32 x) { return scale * x; }, products);
-}
-
-/** The reference of a lane that has seen no key yet: below all scores, and finite, so that no difference of two is NaN. */
-constexpr float kNoScore = -3.0e38f;
 
 /** The rows of one panel, as the loop over key tiles leaves them. */
 template <class Kind>
@@ -247,12 +191,14 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
 
   for (int64_t p = 0; p < panels; p++) {
     Panel<Kind>& own = panel[p];
-    alignas(64) float share[kPanel];
+    alignas(64) float share[kPanel], sum[kPanel];
+    for (int c = 0; c < kPanel; c += kLanes) {
+      store(share + c, 1.0f / load(own.used + c));
+      store(sum + c, fma(load(own.reference + c), splat(0.693147181f), log(load(own.total + c))));
+    }
     for (int64_t lane = 0; lane < own.lanes; lane++) {
       const bool sees = rows.visible(own.begin + lane) > 0;
-      share[lane] = 1 / own.used[lane];
-      const double sum = double(own.reference[lane]) + __builtin_log2(double(own.total[lane]));
-      call.lseAt(rows, own.begin + lane) = sees ? float(sum * 0.6931471805599453) : 0;
+      call.lseAt(rows, own.begin + lane) = sees ? sum[lane] : 0;
       if (sees) continue;
       share[lane] = 0;  // what the lane holds may be NaN or never written
       for (int64_t i = 0; i < n; i++) own.result[i * kPanel + lane] = 0;
@@ -260,105 +206,6 @@ static void attendPanels(const Attention& call, const Rows& rows, Scratch scratc
     withElements<Singles>(call.out, [&](auto* out) {
       unpackPanel(own.result, n, own.lanes, share, [&](int64_t lane) { return out + call.queryAt(rows, own.begin + lane); });
     });
-  }
-}
-
-/** Up to so many rows the lanes are a head's elements: a panel would be mostly empty. */
-constexpr int64_t kFewRows = kPanel / 4;
-
-/** `count` rows of k or v as f32 rows of `stride` floats: the memory itself if it is f32 in whole vectors, else a padded copy. */
-struct KeyRows {
-  const float* data;
-  int64_t stride;
-};
-GRAFT_INLINE KeyRows keyRows(const Attention& call, const Operand& x, const Rows& rows, int64_t first, int64_t count, float* copy) {
-  const int64_t n = call.heads.headDim, padded = ceilDiv(n, kLanes) * kLanes;
-  if (x.dtype == DType::f32 && n == padded)
-    return {x.as<const float>() + call.keyAt(rows, first), call.heads.kvHeads * n};
-  for (int64_t j = 0; j < count; j++) {
-    if (first + count + j < rows.segment.keys) fetchRow(x, call.keyAt(rows, first + count + j), n);  // of the next tile
-    copyWidened(copy + j * padded, x, call.keyAt(rows, first + j), n);
-    for (int64_t i = n; i < padded; i++) copy[j * padded + i] = 0;
-  }
-  return {copy, padded};
-}
-
-/** scores[j] = query · key j, four keys at a time so that their sums don't wait for each other */
-GRAFT_INLINE void score(float* scores, const float* query, const KeyRows& keys, int64_t count, int64_t padded) {
-  for (int64_t j = 0; j < count; j += 4) {
-    const float* key[4];
-    F32 dot[4];
-    for (int i = 0; i < 4; i++) key[i] = keys.data + smaller(j + i, count - 1) * keys.stride, dot[i] = splat(0);
-    for (int64_t i = 0; i < padded; i += kLanes) {
-      const F32 q = load(query + i);
-      for (int k = 0; k < 4; k++) dot[k] = fma(q, load(key[k] + i), dot[k]);
-    }
-    for (int64_t i = 0; i < smaller<int64_t>(4, count - j); i++) scores[j + i] = sum(dot[i]);
-  }
-}
-
-/** result = shrink · result + Σ_j weights[j] · value j, four vectors of the head at a time */
-GRAFT_INLINE void gather(float* result, float shrink, const float* weights, const KeyRows& values, int64_t count, int64_t padded) {
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= padded; i += 4 * kLanes) {
-    F32 part[4];
-    for (int c = 0; c < 4; c++) part[c] = shrink * load(result + i + c * kLanes);
-    for (int64_t j = 0; j < count; j++)
-      for (int c = 0; c < 4; c++) part[c] = fma(splat(weights[j]), load(values.data + j * values.stride + i + c * kLanes), part[c]);
-    for (int c = 0; c < 4; c++) store(result + i + c * kLanes, part[c]);
-  }
-  for (; i < padded; i += kLanes) {
-    F32 part = shrink * load(result + i);
-    for (int64_t j = 0; j < count; j++) part = fma(splat(weights[j]), load(values.data + j * values.stride + i), part);
-    store(result + i, part);
-  }
-}
-
-static void attendFew(const Attention& call, const Rows& rows, Scratch scratch) {
-  const int64_t n = call.heads.headDim, padded = ceilDiv(n, kLanes) * kLanes, count = rows.end - rows.begin;
-  float *copy = scratch.take(kKeys * padded), *query = scratch.take(kFewRows * padded), *result = scratch.take(kFewRows * padded);
-  float *scores = scratch.take(kFewRows * kKeys), reference[kFewRows], total[kFewRows], shrink[kFewRows];
-  std::memset(query, 0, size_t(kFewRows * padded) * sizeof(float));
-  std::memset(result, 0, size_t(kFewRows * padded) * sizeof(float));
-  for (int64_t r = 0; r < count; r++) {
-    copyWidened(query + r * padded, call.q, call.queryAt(rows, rows.begin + r), n);
-    reference[r] = kNoScore, total[r] = 0;
-  }
-  const int64_t most = rows.visible(rows.end - 1);
-  for (int64_t first = rows.hidden(rows.begin) / kKeys * kKeys; first < most; first += kKeys) {
-    const int64_t tile = smaller(kKeys, most - first);
-    const KeyRows keys = keyRows(call, call.k, rows, first, tile, copy);
-    for (int64_t r = 0; r < count; r++) {
-      const int64_t seen = smaller(tile, rows.visible(rows.begin + r) - first);
-      float* own = scores + r * kKeys;
-      shrink[r] = 1;
-      for (int64_t j = larger<int64_t>(0, seen); j < kKeys; j++) own[j] = -__builtin_inff();
-      if (seen <= 0) continue;
-      score(own, query + r * padded, keys, seen, padded);
-      bend(own, seen, call.scale, call.softCap);
-      for (int64_t j = 0; j < smaller(seen, rows.hidden(rows.begin + r) - first); j++) own[j] = -__builtin_inff();
-      F32 top = load(own);
-      for (int64_t j = kLanes; j < kKeys; j += kLanes) top = maximum(load(own + j), top);
-      const float before = reference[r];
-      reference[r] = larger(before, largest(top));
-      shrink[r] = laneOf(softmaxExp(splat(before - reference[r])), 0);
-      total[r] = total[r] * shrink[r];
-    }
-    const KeyRows values = keyRows(call, call.v, rows, first, tile, copy);
-    for (int64_t r = 0; r < count; r++) {
-      if (rows.visible(rows.begin + r) <= first) continue;
-      float* own = scores + r * kKeys;
-      map(own, kKeys, [&](F32 s) { return softmaxExp(s - reference[r]); }, own);
-      total[r] += mapSum(kKeys, [](F32 weight) { return weight; }, own);
-      gather(result + r * padded, shrink[r], own, values, tile, padded);
-    }
-  }
-  for (int64_t r = 0; r < count; r++) {
-    const bool sees = rows.visible(rows.begin + r) > 0;
-    float* own = result + r * padded;
-    if (sees) map(own, padded, [&](F32 x) { return x / total[r]; }, own);
-    write(call.out, call.queryAt(rows, rows.begin + r), n, own);
-    call.lseAt(rows, rows.begin + r) = sees ? float(reference[r] + __builtin_log(double(total[r]))) : 0;
   }
 }
 

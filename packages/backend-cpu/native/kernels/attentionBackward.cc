@@ -9,7 +9,8 @@
 //
 // A task works on panels of keys: sums dkᵀ and dvᵀ [headDim, kPanel] are in the first-level cache while tiles of query rows
 // pass by. Two ways, with the same bits, for an element is one chain of fma in the order of the keys or of the rows:
-//   - together: a task is a kv head of a segment and keeps dq of all its rows in scratch; 5 products a tile;
+//   - together: a task is a kv head of a segment and keeps dq of its rows in scratch, or of some at a time and the sums of
+//     all keys; 5 products a tile;
 //   - apart: dq by rows and then dk and dv by keys, as tasks of their own (Dao, arXiv:2307.08691 §3.1, without its atomic
 //     adds); p and dout · v are made twice, 7 products a tile, but the work is cut as finely as in the forward pass.
 // The first is taken where it fits in scratch and its tasks fill the threads.
@@ -21,16 +22,20 @@ namespace GRAFT_ISA {
 /** delta of all tokens and heads */
 static void makeDelta(const Gradient& call, const Pool& pool, int64_t tokens) {
   const int64_t n = call.heads.headDim;
-  eachRow(pool, tokens * call.heads.heads, n, [&](int64_t row) {
-    double total = 0;
-    for (int64_t from = 0; from < n; from += kBlock) {
-      Buffer doutBuffer, outBuffer;
-      const int64_t count = smaller(kBlock, n - from);
-      const float* d = read(call.dout, row * n + from, count, doutBuffer);
-      total += mapSum(count, [](F32 x, F32 y) { return x * y; }, d, read(call.out, row * n + from, count, outBuffer));
-    }
-    call.delta[row] = float(total);
-  });
+  const auto fill = [&](const auto* dout, const auto* out) {
+    eachRow(pool, tokens * call.heads.heads, n, [&](int64_t row) {
+      double total = 0;
+      for (int64_t from = 0; from < n; from += kBlock)
+        total += mapSum(smaller(kBlock, n - from), [](F32 x, F32 y) { return x * y; }, dout + row * n + from, out + row * n + from);
+      call.delta[row] = float(total);
+    });
+  };
+  const auto asStored = [](const Operand& x, const auto& use) {
+    if (x.dtype == DType::bf16) use(x.as<const BF16>());
+    else if (x.dtype == DType::f16) use(x.as<const F16>());
+    else use(x.as<const float>());
+  };
+  asStored(call.dout, [&](const auto* dout) { asStored(call.out, [&](const auto* out) { fill(dout, out); }); });
 }
 
 #if GRAFT_SCALAR
@@ -120,9 +125,23 @@ static void gradeQueriesTiled(const Gradient& call, const Rows& rows, Scratch sc
 template <class Kind>
 static void gradeKeysTiled(const Gradient& call, const Segments& segments, const Keys& keys, Scratch scratch) {
   KeyPanels<Kind> panels(call, scratch);
-  panels.begin(keys);
-  for (int64_t s = 0; s < segments.count; s++) panels.add(segments[s], [](int64_t, int64_t, int64_t, int64_t) {});
+  panels.begin(keys, nullptr, true);
+  for (int64_t s = 0; s < segments.count; s++) panels.add(segments[s], 0, INT64_MAX, [](int64_t, int64_t, int64_t, int64_t) {});
   panels.end();
+}
+
+/**
+ * Rows of a segment and kv head whose dq gradeTogether keeps in scratch at a time: all if they fit; otherwise some, and the
+ * sums dk and dv of all keys beside them; 0 if these do not fit.
+ */
+static int64_t rowsTogether(const Gradient& call, const Segment& segment) {
+  constexpr int64_t fewest = 1024;
+  const int64_t n = call.heads.headDim, width = ceilDiv(n, kPanel) * kPanel, all = segment.queries * call.heads.group();
+  const int64_t fixed = (4 * kTogether + 2 * kTile) * n + (kTogether + 2) * width + kTile * (2 * kPanel + kTogether) + 16 * 64;
+  const int64_t room = int64_t(scratchBytesPerWorker / sizeof(float)) - fixed;
+  if (all * width <= room) return larger<int64_t>(all, 1);
+  const int64_t waiting = 2 * n * ceilDiv(segment.keys, kTogether) * kTogether;
+  return fewest * width + waiting <= room ? fewest : 0;
 }
 
 /** dq, dk and dv of a segment and kv head. dq is kept as panels of kPanel columns of the head, [headPanels, rows, kPanel]. */
@@ -130,31 +149,39 @@ template <class Kind>
 static void gradeTogetherTiled(const Gradient& call, const Rows& rows, Scratch scratch) {
   using Element = typename Kind::Element;
   constexpr int64_t per = Kind::perElement;
-  const int64_t n = call.heads.headDim, headPanels = ceilDiv(n, kPanel), count = rows.end;
+  const Segment& segment = rows.segment;
+  const int64_t n = call.heads.headDim, headPanels = ceilDiv(n, kPanel), together = rowsTogether(call, segment);
   KeyPanels<Kind> panels(call, scratch);
   Element *keys = scratch.take<Element>(headPanels * kTogether * kPanel), *joined = scratch.take<Element>(headPanels * kPanel);
-  float *sums = scratch.take(headPanels * count * kPanel), *row = scratch.take(headPanels * kPanel);
-  std::memset(sums, 0, size_t(headPanels * count * kPanel) * sizeof(float));
+  float* sums = scratch.take(headPanels * smaller(together, rows.end) * kPanel);
+  // More parts than one: the sums of all keys wait for the next part.
+  float* waiting = together < rows.end ? scratch.take(2 * n * ceilDiv(segment.keys, kTogether) * kTogether) : nullptr;
   std::memset(joined, 0, size_t(headPanels * kPanel) * sizeof(Element));
-  const Segment& segment = rows.segment;
-  for (int64_t first = 0; first < segment.keys; first += kTogether) {
-    const Keys part{rows.kvHead, segment.key + first, segment.key + smaller(segment.keys, first + kTogether)};
-    panels.begin(part);
-    for (int64_t j = part.begin; j < part.end; j += per) {
-      copyAcross<Kind>(joined, call.k, smaller(per, part.end - j), n, [&](int64_t i) { return call.keyAt(j + i, rows.kvHead); });
-      for (int64_t h = 0; h < headPanels; h++)
-        std::memcpy(keys + (h * kTogether + j - part.begin) / per * kPanel, joined + h * kPanel, kPanel * sizeof(Element));
+  for (int64_t from = 0; from < rows.end; from += together) {
+    const int64_t count = smaller(together, rows.end - from);
+    // Where all rows see the first keys, these begin their sums.
+    const Rows seeing = rowsThatSee(call, segment, {rows.kvHead, segment.key, segment.key + smaller(segment.keys, kTogether)});
+    const bool begun = seeing.begin > 0 || seeing.end < rows.end;
+    if (begun) std::memset(sums, 0, size_t(headPanels * count * kPanel) * sizeof(float));
+    for (int64_t first = 0; first < segment.keys; first += kTogether) {
+      const Keys part{rows.kvHead, segment.key + first, segment.key + smaller(segment.keys, first + kTogether)};
+      panels.begin(part, waiting == nullptr ? nullptr : waiting + 2 * n * first, from == 0);
+      for (int64_t j = part.begin; j < part.end; j += per) {
+        copyAcross<Kind>(joined, call.k, smaller(per, part.end - j), n, [&](int64_t i) { return call.keyAt(j + i, rows.kvHead); });
+        for (int64_t h = 0; h < headPanels; h++)
+          std::memcpy(keys + (h * kTogether + j - part.begin) / per * kPanel, joined + h * kPanel, kPanel * sizeof(Element));
+      }
+      panels.add(segment, from, from + count, [&](int64_t row, int64_t tile, int64_t begin, int64_t end) {
+        for (int64_t h = 0; h < headPanels; h++)
+          multiply<Kind, false>(sums + (h * count + row - from) * kPanel, panels.left + begin / per, kLeft<Kind>, keys + (h * kTogether + begin) / per * kPanel, tile, elementsOf<Kind>(end - begin), begun || first > 0);
+      });
+      if (from + count == rows.end) panels.end();
     }
-    panels.add(segment, [&](int64_t row, int64_t tile, int64_t begin, int64_t end) {
-      for (int64_t h = 0; h < headPanels; h++)
-        multiply<Kind, false>(sums + (h * count + row) * kPanel, panels.left + begin / per, kLeft<Kind>, keys + (h * kTogether + begin) / per * kPanel, tile, elementsOf<Kind>(end - begin), true);
+    withElements<Singles>(call.dq, [&](auto* dq) {
+      for (int64_t r = 0; r < count; r++)
+        for (int64_t h = 0; h < headPanels; h++)
+          map(dq + call.queryAt(rows, from + r) + h * kPanel, smaller<int64_t>(kPanel, n - h * kPanel), [&](F32 x) { return call.scale * x; }, sums + (h * count + r) * kPanel);
     });
-    panels.end();
-  }
-  for (int64_t r = 0; r < count; r++) {
-    for (int64_t h = 0; h < headPanels; h++)
-      map(row + h * kPanel, kPanel, [&](F32 x) { return call.scale * x; }, sums + (h * count + r) * kPanel);
-    write(call.dq, call.queryAt(rows, r), n, row);
   }
 }
 
@@ -183,12 +210,11 @@ static void gradeTogether(const Gradient& call, const Rows& rows, Scratch scratc
  */
 static bool gradesTogether(const Gradient& call, const Segments& segments, int threads) {
   constexpr int mostThreads = 256;
-  const int64_t n = call.heads.headDim, headPanels = ceilDiv(n, kPanel), workers = smaller(threads, mostThreads);
-  const int64_t fixed = (4 * kTogether + 2 * kTile) * n + (kTogether + 2) * headPanels * kPanel + kTile * (2 * kPanel + kTogether) + 16 * 64;
+  const int64_t workers = smaller(threads, mostThreads);
   double load[mostThreads] = {}, total = 0, longest = 0;
   for (int64_t s = 0; s < segments.count; s++) {
     const Segment own = segments[s];
-    if ((fixed + headPanels * kPanel * own.queries * call.heads.group()) * int64_t(sizeof(float)) > int64_t(scratchBytesPerWorker)) return false;
+    if (rowsTogether(call, own) == 0) return false;
     for (int64_t other = 0; other < s; other++) {
       const Segment before = segments[other];
       if (own.key < before.key + before.keys && before.key < own.key + own.keys) return false;

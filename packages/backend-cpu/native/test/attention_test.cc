@@ -212,12 +212,11 @@ static void testPackingBits(DType dtype) {
 }
 
 /** However the work is shared, and whichever way the backward pass takes then. */
-static void testThreads(DType dtype) {
-  const Shape s{6, 2, 64, 400, 420, {0, 150, 0, 170, 150, 250, 170, 250}, 0.125};
+static void testThreads(DType dtype, const Shape& s, std::initializer_list<int> counts) {
   const std::vector<int64_t> queryShape{s.tokens, s.heads * s.headDim}, keyShape{s.keys, s.kvHeads * s.headDim};
   const Tensor q = randomTensor(dtype, queryShape), k = randomTensor(dtype, keyShape), v = randomTensor(dtype, keyShape), dout = randomTensor(dtype, queryShape);
   std::vector<Tensor> first;
-  for (int threads : {1, 2, 3, 4, 7}) {
+  for (int threads : counts) {
     const Tensor out(dtype, queryShape), lse(DType::f32, {s.tokens, s.heads}), dq(dtype, queryShape), dk(dtype, keyShape), dv(dtype, keyShape), segments = segmentsOf(s);
     runOnce("attention", {out, lse, q, k, v, segments}, paramsOf(s), 0, threads);
     runOnce("attentionBackward", {dq, dk, dv, dout, out, lse, q, k, v, segments}, paramsOf(s), size_t(s.tokens * s.heads + 2 * s.keys), threads);
@@ -260,7 +259,13 @@ static void testDifferences(int64_t window, double softCap) {
 
 void testAttention() {
   testShapes();
-  for (DType dtype : {DType::f32, DType::bf16}) testPackingBits(dtype), testThreads(dtype);
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    testPackingBits(dtype);
+    testThreads(dtype, {6, 2, 64, 400, 420, {0, 150, 0, 170, 150, 250, 170, 250}, 0.125}, {1, 2, 3, 4, 7});
+    // dq of all rows does not fit in scratch: in parts on one thread, by rows and then by keys on three.
+    testThreads(dtype, {1024, 1, 8, 32, 140, {0, 32, 0, 140}, 0.3}, {1, 3});
+    testThreads(dtype, {1024, 1, 8, 32, 140, {0, 32, 0, 140}, 0.3, 20, 5}, {1, 3});
+  }
   testDifferences(0, 0);
   testDifferences(3, 0.8);
 }

@@ -93,6 +93,7 @@ struct KeyPanels {
   struct Panel {
     Element *key, *value;  // [headDim, kPanel]
     float *dKey, *dValue;  // likewise
+    float* sums;           // where these two lie unless the caller has a place for them
     int64_t begin, lanes;
   };
   const Gradient& call;
@@ -114,13 +115,14 @@ struct KeyPanels {
     left = scratch.take<Element>(kTile * kLeft<Kind>);
     for (Panel& own : panel) {
       own.key = scratch.take<Element>(depth * kPanel), own.value = scratch.take<Element>(depth * kPanel);
-      own.dKey = scratch.take(n * kPanel), own.dValue = scratch.take(n * kPanel);
+      own.sums = scratch.take(2 * n * kPanel);
     }
   }
   GRAFT_INLINE auto at(const Panel& own) const {
     return [&](int64_t lane) { return call.keyAt(own.begin + lane, keys.kvHead); };
   }
-  void begin(const Keys& of) {
+  /** `kept`: where the sums [panels, 2, headDim, kPanel] lie, null for a place of its own; `fresh`: they begin at 0. */
+  void begin(const Keys& of, float* kept, bool fresh) {
     keys = of;
     panels = ceilDiv(keys.end - keys.begin, kPanel);
     for (int64_t p = 0; p < panels; p++) {
@@ -129,8 +131,8 @@ struct KeyPanels {
       own.lanes = smaller<int64_t>(kPanel, keys.end - own.begin);
       pack<Kind>(own.key, call.k, n, own.lanes, at(own));
       pack<Kind>(own.value, call.v, n, own.lanes, at(own));
-      std::memset(own.dKey, 0, size_t(n) * kPanel * sizeof(float));
-      std::memset(own.dValue, 0, size_t(n) * kPanel * sizeof(float));
+      own.dKey = kept == nullptr ? own.sums : kept + p * 2 * n * kPanel, own.dValue = own.dKey + n * kPanel;
+      if (fresh) std::memset(own.dKey, 0, 2 * size_t(n) * kPanel * sizeof(float));
     }
   }
   /** Rows [first, first + tile) and what the formula needs of them. */
@@ -166,21 +168,22 @@ struct KeyPanels {
     });
   }
   /**
-   * Adds what the rows of `segment` contribute. alsoQueries(first, tile, begin, end) may use `left`: ds of the rows
-   * [first, first + tile) and the keys [begin, end), counted from this task's first.
+   * Adds what the rows [from, until) of `segment` contribute, `from` being even. alsoQueries(first, tile, begin, end) may
+   * use `left`: ds of the rows [first, first + tile) and the keys [begin, end), counted from this task's first.
    */
   template <class AlsoQueries>
-  GRAFT_INLINE void add(const Segment& segment, const AlsoQueries& alsoQueries) {
+  GRAFT_INLINE void add(const Segment& segment, int64_t from, int64_t until, const AlsoQueries& alsoQueries) {
     const Rows rows = rowsThatSee(call, segment, keys);
+    const int64_t last = smaller(rows.end, until);
     // Pairs of rows are the same for all panels and tasks: the first of one may be a row that sees nothing.
     const auto even = [](int64_t r) { return r / Kind::perElement * Kind::perElement; };
-    for (int64_t first = even(rows.begin); first < rows.end; first += kTile) {
-      const int64_t tile = smaller(kTile, rows.end - first);
+    for (int64_t first = larger(even(rows.begin), from); first < last; first += kTile) {
+      const int64_t tile = smaller(kTile, last - first);
       take(rows, first, tile);
       int64_t begin = keys.end, end = keys.begin;  // of the panels that some row sees
       for (int64_t p = 0; p < panels; p++) {
         Panel& own = panel[p];
-        for (int64_t j = first + kTile + p * kTile / panels; j < smaller(rows.end, first + kTile + (p + 1) * kTile / panels); j++) {
+        for (int64_t j = first + kTile + p * kTile / panels; j < smaller(last, first + kTile + (p + 1) * kTile / panels); j++) {
           const int64_t from = call.queryAt(rows, j);
           fetchRow(call.q, from, n);
           fetchRow(call.dout, from, n);
