@@ -20,7 +20,15 @@ export interface ProfiledCommand extends Work {
   readonly end: number
 }
 
-type Pending = Omit<ProfiledCommand, "begin" | "end" | "shapes"> & { readonly operands: ReadonlyArray<Operand> }
+/** What is noted while a step is enqueued: the rest is worked out when it has run. */
+interface Pending {
+  readonly command: Command
+  readonly op: string
+  readonly implementation: string
+  readonly enqueuedAt: number
+  /** As they were then, where its last operand has some. */
+  readonly segments: Int32Array | undefined
+}
 
 export class Profile {
   readonly commands: Array<ProfiledCommand> = []
@@ -29,19 +37,9 @@ export class Profile {
   #take: (() => Float64Array) | undefined
 
   enqueued(number: number, command: Command, op: string, implementation: string, enqueuedAt: number): void {
-    const pairs = (window: number): number => {
-      const cell = command.operands.at(-1)?.cell
-      const segments = cell === undefined ? undefined : this.#segments.get(cell)
-      return segments === undefined ? 0 : pairsIn(segments, window)
-    }
-    this.#pending.set(number, {
-      kernel: command.kernel.name,
-      op,
-      implementation,
-      operands: command.operands,
-      enqueuedAt,
-      ...workOf(command, pairs)
-    })
+    const cell = command.operands.at(-1)?.cell
+    const segments = cell === undefined ? undefined : this.#segments.get(cell)
+    this.#pending.set(number, { command, op, implementation, enqueuedAt, segments })
   }
   /** Remembers the segments of attention: its work depends on their values. */
   uploaded({ cell, tensor }: Operand, bytes: Uint8Array): void {
@@ -67,9 +65,17 @@ export class Profile {
       const known = this.#pending.get(times[i]!)
       this.#pending.delete(times[i]!)
       if (known === undefined) continue
-      const { operands, ...rest } = known
-      const shapes = operands.map(({ tensor }) => `${tensor.dtype}[${tensor.shape}]`).join(" ")
-      this.commands.push({ ...rest, shapes, begin: times[i + 1]! / 1e9, end: times[i + 2]! / 1e9 })
+      const { command, op, implementation, enqueuedAt, segments } = known
+      this.commands.push({
+        kernel: command.kernel.name,
+        op,
+        implementation,
+        shapes: command.operands.map(({ tensor }) => `${tensor.dtype}[${tensor.shape}]`).join(" "),
+        enqueuedAt,
+        begin: times[i + 1]! / 1e9,
+        end: times[i + 2]! / 1e9,
+        ...workOf(command, (window) => (segments === undefined ? 0 : pairsIn(segments, window)))
+      })
     }
     return this.commands
   }
