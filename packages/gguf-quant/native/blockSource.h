@@ -19,7 +19,7 @@ void row(const graft_weight* w, T* dst, int64_t row, int64_t col0, int64_t cols)
 #if GRAFT_SCALAR
 template <class Format>
 constexpr graft_panel_source source{sizeof(graft_panel_source), 1,       row<Format, float>, nullptr, nullptr,
-                                    nullptr,                    row<Format, uint16_t>, nullptr, nullptr, nullptr, nullptr};
+                                    nullptr,                    row<Format, uint16_t>, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
 #else
 template <class Format>
 void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, int64_t row0,
@@ -28,6 +28,10 @@ void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64
   if (tokens == 2) dotRows<Format, 2>(w, y, yStride, x, xStride, row0, rows);
   if (tokens == 3) dotRows<Format, 3>(w, y, yStride, x, xStride, row0, rows);
   if (tokens == 4) dotRows<Format, 4>(w, y, yStride, x, xStride, row0, rows);
+}
+template <class Format, class T>
+void rows(const graft_weight* w, T* dst, int64_t stride, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+  for (int64_t r = 0; r < rows; r++) decodeRow<Format>(w, dst + r * stride, row0 + r, col0, cols);
 }
 template <class Format>
 int64_t lines(const graft_weight* w, const void** lines, int64_t room, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
@@ -46,7 +50,9 @@ constexpr graft_panel_source source{sizeof(graft_panel_source),
                                     nullptr,  // tokens are not prepared: a row is decoded once for all of them
                                     nullptr,
                                     nullptr,
-                                    lines<Format>};
+                                    lines<Format>,
+                                    rows<Format, float>,
+                                    multipliesPairs ? rows<Format, uint16_t> : nullptr};
 #endif
 
 }  // namespace

@@ -34,6 +34,13 @@ GRAFT_INLINE __m256i spreadCodes(const uint8_t* bytes, __m256i selection) {
 }
 #endif
 
+#if GRAFT_LANES == 16 && defined(__AVX512BW__)
+/** 16 bytes of codes in each quarter, where a shuffle of bytes finds them all. */
+GRAFT_INLINE __m512i inEachQuarter(const uint8_t* bytes) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+}
+#endif
+
 /** The values of all codes in f32. */
 struct FloatTable {
 #if GRAFT_LANES == 8 && defined(__AVX2__)
@@ -63,9 +70,11 @@ struct FloatTable {
     const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
     look(half != 0 ? laterCodes(both) : earlierCodes(both), values);
   }
-#elif GRAFT_LANES == 16 && defined(__AVX512F__)
+#elif GRAFT_LANES == 16 && defined(__AVX512BW__)
   __m512 values_;
   GRAFT_INLINE explicit FloatTable(const Codebook& book) : values_(_mm512_loadu_ps(book.values)) {}
+  /** The values times a scale: one block's. */
+  GRAFT_INLINE FloatTable(const FloatTable& table, float scale) : values_(table.values_ * _mm512_set1_ps(scale)) {}
   /** Eight codes to a word of four bytes; a permutation looks at four bits of an index. */
   GRAFT_INLINE Floats look(const uint8_t* first, const uint8_t* second) const {
     const __m512i shifts = _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24);
@@ -76,7 +85,12 @@ struct FloatTable {
     return bitsAs<Floats>(_mm512_permutexvar_ps(_mm512_srlv_epi32(word, shifts), values_));
   }
   GRAFT_INLINE void expand(const uint8_t* bytes, Floats (&values)[unit / lanes]) const {
-    for (int v = 0; v < 2; v++) values[v] = look(bytes + 8 * v, bytes + 8 * v + 4);
+    // Each byte to two words, the high nibble of the first moved down; a permutation looks at no other bits.
+    const __m512i all = inEachQuarter(bytes), high = _mm512_set1_epi64(4);
+    const __m512i first = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const __m512i second = _mm512_setr_epi32(8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15);
+    values[0] = bitsAs<Floats>(_mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_shuffle_epi8(all, first), high), values_));
+    values[1] = bitsAs<Floats>(_mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_shuffle_epi8(all, second), high), values_));
   }
   /** Half of the codes of 32 bytes, eight of the first unit and eight of the second to a vector. */
   GRAFT_INLINE void expandHalf(const uint8_t* bytes, int half, Floats (&values)[unit / lanes]) const {
@@ -148,17 +162,27 @@ struct HalfTable {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 16), _mm256_unpackhi_epi8(b0, b1));
   }
 #elif GRAFT_LANES == 16 && defined(__AVX512BW__)
-  __m512i table;
+  __m512i table;  // twice, so that the fifth bit of an index does not matter
   GRAFT_INLINE HalfTable(const Codebook& book, float scale) {
+#if defined(__AVX512BF16__)
+    // The conversion takes what is denormal for zero, and has NaNs of its own: not for scales that may make such.
+    const uint32_t exponent = bitsAs<uint32_t>(scale) >> 23 & 255;
+    if (__builtin_expect(exponent > 27 && exponent < 255, 1)) {
+      const __m512 values = _mm512_loadu_ps(book.values) * _mm512_set1_ps(scale);
+      table = bitsAs<__m512i>(_mm512_cvtne2ps_pbh(values, values));
+      return;
+    }
+#endif
     uint16_t halves[16];
     products(book, scale, halves);
-    // Twice, so that the fifth bit of an index does not matter.
     table = _mm512_maskz_broadcast_i64x4(0xFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
   }
   GRAFT_INLINE void expand(const uint8_t* bytes, uint16_t* to) const {
-    const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
-    const __m512i codes = _mm512_or_si512(_mm512_srli_epi32(wide, 4), _mm512_slli_epi32(wide, 16));
-    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(codes, table));
+    // Byte i to both halves of word i, moved down by four bits in the first.
+    const __m512i twice = _mm512_shuffle_epi8(
+        inEachQuarter(bytes), _mm512_setr_epi32(0x000000, 0x010001, 0x020002, 0x030003, 0x040004, 0x050005, 0x060006, 0x070007,  //
+                                                0x080008, 0x090009, 0x0a000a, 0x0b000b, 0x0c000c, 0x0d000d, 0x0e000e, 0x0f000f));
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_srlv_epi16(twice, _mm512_set1_epi32(4)), table));
   }
 #elif defined(__aarch64__)
   uint8x16_t low, high;

@@ -21,12 +21,16 @@ void row(const graft_weight* w, T* dst, int64_t row, int64_t col0, int64_t cols)
 #if GRAFT_SCALAR
 template <const Codebook& book>
 constexpr graft_panel_source source{sizeof(graft_panel_source), 0, row<book>, nullptr, nullptr, nullptr, row<book>, nullptr,
-                                    nullptr, nullptr, nullptr};
+                                    nullptr, nullptr, nullptr, nullptr, nullptr};
 #else
 template <const Codebook& book>
 void dot(const graft_weight* w, float* y, int64_t yStride, const float* x, int64_t xStride, int64_t tokens, int64_t row0,
          int64_t rows) {
   dotDecoded<book>(FourBitWeight(w), y, yStride, x, xStride, tokens, row0, rows);
+}
+template <const Codebook& book, class T>
+void rows(const graft_weight* w, T* dst, int64_t stride, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+  decodeRows<book>(FourBitWeight(w), dst, stride, row0, rows, col0, cols);
 }
 /** NEON has no shorter way to integers. */
 template <const Codebook& book, class Use>
@@ -78,7 +82,9 @@ constexpr graft_panel_source source{sizeof(graft_panel_source),
                                     tokenBytes<book>,
                                     readyToken<book>,
                                     dotReady<book>,
-                                    lines};
+                                    lines,
+                                    rows<book, float>,
+                                    multipliesPairs ? rows<book, uint16_t> : nullptr};
 #endif
 
 int64_t countScales(const graft_operand* storage) {

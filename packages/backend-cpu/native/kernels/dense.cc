@@ -3,6 +3,7 @@
 // The codec `dense`: W [out, in] as one row-major tensor of f32, bf16 or f16, read as it lies.
 
 #include <graft/gemm_dot.h>
+#include <graft/gemm_fill.h>
 
 namespace graft {
 namespace GRAFT_ISA {
@@ -19,7 +20,8 @@ GRAFT_INLINE Matrix matrixOf(const graft_weight* w) {
 void row(const graft_weight* w, float* dst, int64_t row, int64_t col0, int64_t cols) {
   for (int64_t c = 0; c < cols; c++) dst[c] = elementOf(matrixOf(w), row, col0 + c);
 }
-constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+constexpr graft_panel_source source{sizeof(graft_panel_source), 1,       row,     nullptr, nullptr, nullptr, nullptr,
+                                    nullptr,                    nullptr, nullptr, nullptr, nullptr, nullptr};
 #else
 void row(const graft_weight* w, float* dst, int64_t row, int64_t col0, int64_t cols) {
   readMatrix(matrixOf(w), [&](const auto& reader) { copyRow(reader, dst, row, col0, cols); });
@@ -41,8 +43,25 @@ int64_t lines(const graft_weight* w, const void** lines, int64_t room, int64_t r
   const Matrix m = matrixOf(w);
   return linesOfDense(lines, room, m.data, m.dtype, m.ld, row0, rows, col0, cols);
 }
-constexpr graft_panel_source source{sizeof(graft_panel_source), 1, row, fill<Singles>,
-                                    multipliesPairs ? fill<Pairs> : nullptr, dot, nullptr, nullptr, nullptr, nullptr, lines};
+template <class Kind, class T>
+void rows(const graft_weight* w, T* dst, int64_t stride, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+  readMatrix(matrixOf(w), [&](const auto& reader) {
+    copyRows<Kind>(reader, reinterpret_cast<typename Kind::Element*>(dst), stride / Kind::perElement, row0, rows, col0, cols);
+  });
+}
+constexpr graft_panel_source source{sizeof(graft_panel_source),
+                                    1,
+                                    row,
+                                    fill<Singles>,
+                                    multipliesPairs ? fill<Pairs> : nullptr,
+                                    dot,
+                                    nullptr,
+                                    nullptr,
+                                    nullptr,
+                                    nullptr,
+                                    lines,
+                                    rows<Singles, float>,
+                                    multipliesPairs ? rows<Pairs, uint16_t> : nullptr};
 #endif
 
 }  // namespace

@@ -57,7 +57,8 @@ void scaledDot(const graft_weight* w, float* y, int64_t yStride, const float* x,
     for (int64_t r = 0; r < rows; r++) y[t * yStride + r] *= scaleOf(w);
 }
 #endif
-constexpr graft_panel_source scaledFactor{sizeof(graft_panel_source), 2, scaledRow, nullptr, nullptr, scaledDot, nullptr, nullptr, nullptr, nullptr, nullptr};
+constexpr graft_panel_source scaledFactor{sizeof(graft_panel_source), 2, scaledRow, nullptr, nullptr, scaledDot, nullptr,
+                                          nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
 
 #if GRAFT_SCALAR
 /** The formula: a block of W's columns or rows at a time, each element a sum over all terms in double. */

@@ -89,6 +89,12 @@ const graft_panel_source fourBit{
   nullptr, nullptr, nullptr, nullptr,
   [](const graft_weight* w, const void** lines, int64_t room, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
     return linesOfRows(lines, room, static_cast<const uint8_t*>(w->storage[0].data) + (row0 * w->in + col0) / 2, w->in / 2, rows, cols / 2);
+  },
+  [](const graft_weight* w, float* dst, int64_t stride, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+    copyRows<Singles>(FourBitReader(w), dst, stride, row0, rows, col0, cols);
+  },
+  [](const graft_weight* w, uint16_t* dst, int64_t stride, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+    copyRows<Pairs>(FourBitReader(w), reinterpret_cast<uint32_t*>(dst), stride / 2, row0, rows, col0, cols);
   }};
 
 /** Threads that wait between tasks, as the engine's do. */

@@ -110,7 +110,7 @@ static_assert(narrowRowsOfTask % narrowRows(1) == 0 && narrowRowsOfTask % narrow
 template <class Kind>
 static void multiplyAlong(const Pool& pool, const Narrow& p, const Slices<Kind>& slices, const typename Kind::Element* packed) {
   constexpr DType own = Kind::perElement == 1 ? DType::f32 : DType::bf16;
-  constexpr int64_t copyStride = Kind::slice / Kind::perElement + lanes, step = Kind::perElement * lanes;
+  constexpr int64_t copyStride = Kind::slice / Kind::perElement + lanes;
   const int64_t vectors = vectorsOf(p.width), ld = paddedWidth(p.width), rows = narrowRows(static_cast<int>(vectors));
   pool.parallel(ceilDiv(p.count, narrowRowsOfTask), [&](int64_t index, int) {
     alignas(64) float sums[narrowRowsOfTask * paddedAtMost];
@@ -137,15 +137,11 @@ static void multiplyAlong(const Pool& pool, const Narrow& p, const Slices<Kind>&
           stride = p.longSide.ld * bytesOf(own);
         } else {
           readNarrow(p.longSide, [&](const auto& reader) {
-            for (int64_t i = 0; i < rows; i++)
-              for (int64_t c = 0; c < slice.k; c += step)
-                storeWords(copy + i * copyStride + c / Kind::perElement,
-                           slice.k - c >= step ? readAlong<Kind>(reader, start + i, slice.k0 + c)
-                                               : readAlongPart<Kind>(reader, start + i, slice.k0 + c, slice.k - c));
+            copyRows<Kind>(reader, reinterpret_cast<typename Kind::Element*>(copy), copyStride, start, rows, slice.k0, slice.k);
           });
         }
         for (int64_t v = 0; v < ld; v += vectors * lanes)
-          runTileAlong<Kind>(vectors, slice.elements, at, stride, next, a + v, ld, sums + t * rows * ld + v, s > 0);
+          runTileAlong<Kind>(vectors, slice.elements, at, stride, AskRows(next, stride), a + v, ld, sums + t * rows * ld + v, s > 0);
       }
       a += slice.elements * ld;
     }

@@ -62,13 +62,42 @@ GRAFT_INLINE void stepSums(Floats (*sums)[Vectors], const typename Kind::Element
 }
 
 /**
- * c[narrowRows, Vectors] (+)= rows . a: rows of elements lie `stride` bytes apart, those of c `ld` floats; k counts elements.
- * Meanwhile it asks for `next`, rows likewise of the tile that is likely to follow: short stretches of many rows are nothing
- * that the hardware would foresee.
+ * What a tile along asks memory for, step by step: rows of elements, `stride` bytes apart, of the tile that is likely to
+ * follow. Short stretches of many rows are nothing that the hardware would foresee.
  */
-template <class Kind, int Vectors>
-static void tileAlong(int64_t k, const char* rows, int64_t stride, const char* next, const typename Kind::Element* a, int64_t ld,
-                      float* c, bool add) {
+struct AskRows {
+  const char* next;
+  int64_t stride;
+  const char* at = next;
+
+  GRAFT_INLINE AskRows(const char* next, int64_t stride) : next(next), stride(stride) {}
+  GRAFT_INLINE void step(int64_t p) {
+    __builtin_prefetch(at);
+    at = (p + 1) % lineElements == 0 ? next + (p + 1) * 4 : at + stride;
+  }
+};
+/** Likewise: listed lines, evenly over k steps. */
+struct AskLines {
+  const void* const* lines;
+  uint64_t ofStep, line = 0;
+
+  GRAFT_INLINE AskLines(const Ahead& ahead, int64_t k)
+      : lines(ahead.lines), ofStep(asksAhead ? (static_cast<uint64_t>(ahead.count) << 32) / static_cast<uint64_t>(k) : 0) {}
+  GRAFT_INLINE void step(int64_t) {
+    if constexpr (asksAhead) {
+      __builtin_prefetch(lines[line >> 32], 0, 2);
+      line += ofStep;
+    }
+  }
+};
+
+/**
+ * c[narrowRows, Vectors] (+)= rows . a: rows of elements lie `stride` bytes apart, those of c `ld` floats; k counts elements.
+ * `ask` asks for what comes next meanwhile.
+ */
+template <class Kind, int Vectors, class Ask>
+static void tileAlong(int64_t k, const char* rows, int64_t stride, Ask ask, const typename Kind::Element* a, int64_t ld, float* c,
+                      bool add) {
   using Vector = typename Kind::Vector;
   constexpr int count = narrowRows(Vectors), threes = (count + 2) / 3;
   Floats sums[count][Vectors] = {};
@@ -76,11 +105,9 @@ static void tileAlong(int64_t k, const char* rows, int64_t stride, const char* n
   const char* row[threes];
 #pragma GCC unroll 4
   for (int q = 0; q < threes; q++) row[q] = rows + 3 * q * stride;
-  const char* ask = next;
 #pragma GCC unroll 1
   for (int64_t p = 0; p < k; p++, a += ld) {
-    __builtin_prefetch(ask);
-    ask = (p + 1) % lineElements == 0 ? next + (p + 1) * 4 : ask + stride;
+    ask.step(p);
     Vector column[Vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; v++) column[v] = Kind::load(a + v * lanes);

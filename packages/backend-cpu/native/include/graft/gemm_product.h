@@ -2,7 +2,7 @@
 #pragma once
 
 #include <graft/gemm_dot.h>
-#include <graft/gemm_narrow.h>
+#include <graft/gemm_few.h>
 
 #if !GRAFT_SCALAR
 
@@ -92,7 +92,11 @@ static inline void multiplyWeights(const Pool& pool, const Output& out, int64_t 
     Term sum[maxTerms];
     for (int i = 0; i < termCount; i++)
       sum[i] = {terms[i].side.steps(), fillerOf<Kind>(terms[i].x), fillerOf<Kind>(terms[i].side)};
-    multiply<Kind>(pool, m, n, sum, termCount, finishOf(out));
+    if (isFew<Kind>(pool, m, n, sum, termCount, first)) {
+      multiplyFew<Kind>(pool, out, m, n, sum, termCount);
+    } else {
+      multiply<Kind>(pool, m, n, sum, termCount, finishOf(out));
+    }
   };
   if constexpr (multipliesPairs) {
     if (allBF16) {

@@ -105,6 +105,15 @@ struct graft_panel_source {
    */
   int64_t (*lines)(const graft_weight* w, const void** lines, int64_t room, int64_t row0, int64_t rows, int64_t col0,
                    int64_t cols);
+
+  /**
+   * Several rows as they are: dst[r * stride + c] = W[row0 + r, col0 + c], in f32 or in bf16 rounded to nearest even. What
+   * lies between a row's end and the next row may be overwritten, up to a multiple of 64 values. For products with few tokens,
+   * which multiply rows without transposing them.
+   */
+  void (*rows_f32)(const graft_weight* w, float* dst, int64_t stride, int64_t row0, int64_t rows, int64_t col0, int64_t cols);
+  void (*rows_bf16)(const graft_weight* w, uint16_t* dst, int64_t stride, int64_t row0, int64_t rows, int64_t col0,
+                    int64_t cols);
 };
 
 #ifdef __cplusplus
