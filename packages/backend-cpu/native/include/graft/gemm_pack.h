@@ -97,6 +97,31 @@ GRAFT_INLINE Words readAcrossPart(const Reader& reader, int64_t row, int64_t col
   return both ? low | narrowFloats(reader.floatsPart(row + 1, column, count)) << 16 : low;
 }
 
+/** b[v]: columns from `column` of one row or, of Pairs, of two: `both`, or zeros. */
+template <class Kind, class Reader>
+GRAFT_INLINE void readStrip(const Reader& reader, int64_t row, int64_t column, bool both, Words* b) {
+#pragma GCC unroll 4
+  for (int v = 0; v < tileVectors; v++) b[v] = readAcross<Kind>(reader, row, column + v * lanes, both);
+}
+#if defined(__AVX512BW__) && GRAFT_LANES == 16
+/** Two rows of bf16, interleaved: a load and a shuffle a vector. */
+template <class Kind>
+GRAFT_INLINE void readStrip(const DenseReader<BF16>& reader, int64_t row, int64_t column, bool both, Words* b) {
+  if constexpr (Kind::perElement == 2) {
+    alignas(64) static constexpr uint16_t order[64] = {
+      0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
+      16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
+    static_assert(tileWidth == 32);
+    const auto first = bitsAs<__m512i>(loadWords(reader.at(row, column)));
+    const auto second = both ? bitsAs<__m512i>(loadWords(reader.at(row + 1, column))) : __m512i{};
+    for (int v = 0; v < tileVectors; v++)
+      b[v] = bitsAs<Words>(_mm512_permutex2var_epi16(first, bitsAs<__m512i>(loadWords(order + 32 * v)), second));
+  } else {
+    for (int v = 0; v < tileVectors; v++) b[v] = readAcross<Kind>(reader, row, column + v * lanes, both);
+  }
+}
+#endif
+
 GRAFT_INLINE void copyWords(void* to, const Words& from, int64_t count) {
   alignas(64) uint32_t words[lanes];
   storeWords(words, from);
@@ -168,8 +193,15 @@ static void packPanelsAcross(Reader reader, void* dst, int64_t anyWidth, int64_t
       uint32_t* at = static_cast<uint32_t*>(dst) + first * elements + p * width;
       // A vector that reaches past the panel's width spills into the next elements, written after it.
       if (first + multipleUp(width, lanes) <= outputs && p * width + multipleUp(width, lanes) <= elements * width) {
-        for (int64_t j = 0; j < width; j += lanes)
-          storeWords(at + j, readAcross<Kind>(reader, row, column0 + first + j, both));
+        if constexpr (Width == tileWidth) {
+          Words strip[tileVectors];
+          readStrip<Kind>(reader, row, column0 + first, both, strip);
+#pragma GCC unroll 4
+          for (int v = 0; v < tileVectors; v++) storeWords(at + v * lanes, strip[v]);
+        } else {
+          for (int64_t j = 0; j < width; j += lanes)
+            storeWords(at + j, readAcross<Kind>(reader, row, column0 + first + j, both));
+        }
       } else {
         for (int64_t j = 0; j < width; j += lanes)
           copyWords(at + j, readAcrossPart<Kind>(reader, row, column0 + first + j, outputs - first - j, both),
