@@ -177,12 +177,13 @@ struct HalfTable {
     products(book, scale, halves);
     table = _mm512_maskz_broadcast_i64x4(0xFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
   }
-  GRAFT_INLINE void expand(const uint8_t* bytes, uint16_t* to) const {
+  GRAFT_INLINE void expand(const uint8_t* bytes, uint16_t* to) const { _mm512_storeu_si512(to, look(bytes)); }
+  GRAFT_INLINE __m512i look(const uint8_t* bytes) const {
     // Byte i to both halves of word i, moved down by four bits in the first.
     const __m512i twice = _mm512_shuffle_epi8(
         inEachQuarter(bytes), _mm512_setr_epi32(0x000000, 0x010001, 0x020002, 0x030003, 0x040004, 0x050005, 0x060006, 0x070007,  //
                                                 0x080008, 0x090009, 0x0a000a, 0x0b000b, 0x0c000c, 0x0d000d, 0x0e000e, 0x0f000f));
-    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_srlv_epi16(twice, _mm512_set1_epi32(4)), table));
+    return _mm512_permutexvar_epi16(_mm512_srlv_epi16(twice, _mm512_set1_epi32(4)), table);
   }
 #elif defined(__aarch64__)
   uint8x16_t low, high;

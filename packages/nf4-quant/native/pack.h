@@ -123,6 +123,38 @@ GRAFT_INLINE void packColumnUnits(const FourBitWeight& w, float* dst, int64_t wi
   }
 }
 
+#if GRAFT_LANES == 16 && defined(__AVX512BW__)
+/** The same of Pairs where blocks of 64 lie whole in rows and panels: two rows' values interleaved in registers. */
+template <const Codebook& book>
+GRAFT_INLINE void packColumnBlocks(const FourBitWeight& w, uint32_t* dst, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+  constexpr int64_t block = 2 * unit;
+  float scales[scalesAtOnce];
+  const int64_t wide = smaller(cols, 4 * block), room = scalesAtOnce / w.blocksAcross(wide) / 2 * 2;
+  for (int64_t c = 0; c < cols; c += wide) {
+    const int64_t columns = smaller(wide, cols - c);
+    for (int64_t p = 0; p < rows; p += room) {
+      const int64_t steps = smaller(room, rows - p);
+      const BlockScales found = scalesOf(w, scales, row0 + p, steps, col0 + c, columns);
+      for (int64_t r = 0; r < steps; r += 2) {
+        const uint8_t* codes = w.codes + ((row0 + p + r) * w.in + col0 + c) / 2;
+        const float *scale = found.row(r), *scaleBelow = found.row(r + 1);
+        fetchRow(w, row0 + p + r + rowsAhead, col0 + c, columns);
+        fetchRow(w, row0 + p + r + rowsAhead + 1, col0 + c, columns);
+        for (int64_t b = 0; b < columns; b += block, codes += block / 2, scale += found.ofBlock, scaleBelow += found.ofBlock) {
+          const HalfTable table(book, *scale), below(book, *scaleBelow);
+          uint32_t* to = dst + (c + b) * (rows / 2) + (p + r) / 2 * tileWidth;
+          for (int u = 0; u < 2; u++, to += rows / 2 * tileWidth) {
+            Words pairs[tileVectors];
+            interleave(table.look(codes + u * unit / 2), below.look(codes + w.in / 2 + u * unit / 2), pairs);
+            for (int v = 0; v < tileVectors; v++) storeWords(to + v * lanes, pairs[v]);
+          }
+        }
+      }
+    }
+  }
+}
+#endif
+
 template <const Codebook& book, class Kind>
 static void pack(const graft_weight* weight, typename Kind::Element* dst, int64_t width, int64_t row0, int64_t rows,
                  int64_t col0, int64_t cols, int32_t transposed) {
@@ -137,6 +169,14 @@ static void pack(const graft_weight* weight, typename Kind::Element* dst, int64_
       return;
     }
   }
+#if GRAFT_LANES == 16 && defined(__AVX512BW__)
+  if constexpr (Kind::perElement == 2) {
+    if (width == tileWidth && w.shift == 6 && (w.in | col0 | cols) % 64 == 0 && rows % 2 == 0) {
+      packColumnBlocks<book>(w, dst, row0, rows, col0, cols);
+      return;
+    }
+  }
+#endif
   packColumns<book, Kind>(w, dst, width, row0, rows, col0, cols);
 }
 

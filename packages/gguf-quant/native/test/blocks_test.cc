@@ -98,6 +98,19 @@ void check(const std::string& name, const Format& format, const graft_panel_sour
       same = same && bitsOf(got[i]) == bitsOf(value(row, col0 + c)) && halves[i] == bf16Of(value(row, col0 + c));
     }
     expect(same, name, "part of a row");
+    if (source->rows_f32 == nullptr) continue;
+    const int64_t rows = 1 + below(static_cast<int>(out - row)), stride = (cols + 63) / 64 * 64;
+    std::vector<float> several(static_cast<size_t>(rows * stride));
+    std::vector<uint16_t> severalHalves(static_cast<size_t>(rows * stride));
+    source->rows_f32(&w, several.data(), stride, row, rows, col0, cols);
+    if (source->rows_bf16 != nullptr) source->rows_bf16(&w, severalHalves.data(), stride, row, rows, col0, cols);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t c = 0; c < cols; c++) {
+        const size_t i = static_cast<size_t>(r * stride + c);
+        same = same && bitsOf(several[i]) == bitsOf(value(row + r, col0 + c)) &&
+               (source->rows_bf16 == nullptr || severalHalves[i] == bf16Of(value(row + r, col0 + c)));
+      }
+    expect(same, name, "several rows");
   }
 
   for (int round = 0; round < 120; round++) {

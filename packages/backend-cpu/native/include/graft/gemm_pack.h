@@ -104,18 +104,19 @@ GRAFT_INLINE void readStrip(const Reader& reader, int64_t row, int64_t column, b
   for (int v = 0; v < tileVectors; v++) b[v] = readAcross<Kind>(reader, row, column + v * lanes, both);
 }
 #if defined(__AVX512BW__) && GRAFT_LANES == 16
-/** Two rows of bf16, interleaved: a load and a shuffle a vector. */
+/** Pairs of two rows of bf16, tileWidth columns each: a shuffle a vector. */
+GRAFT_INLINE void interleave(__m512i first, __m512i second, Words* pairs) {
+  alignas(64) static constexpr uint16_t order[64] = {
+    0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
+    16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
+  static_assert(tileWidth == 32);
+  for (int v = 0; v < tileVectors; v++)
+    pairs[v] = bitsAs<Words>(_mm512_permutex2var_epi16(first, bitsAs<__m512i>(loadWords(order + 32 * v)), second));
+}
 template <class Kind>
 GRAFT_INLINE void readStrip(const DenseReader<BF16>& reader, int64_t row, int64_t column, bool both, Words* b) {
   if constexpr (Kind::perElement == 2) {
-    alignas(64) static constexpr uint16_t order[64] = {
-      0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
-      16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
-    static_assert(tileWidth == 32);
-    const auto first = bitsAs<__m512i>(loadWords(reader.at(row, column)));
-    const auto second = both ? bitsAs<__m512i>(loadWords(reader.at(row + 1, column))) : __m512i{};
-    for (int v = 0; v < tileVectors; v++)
-      b[v] = bitsAs<Words>(_mm512_permutex2var_epi16(first, bitsAs<__m512i>(loadWords(order + 32 * v)), second));
+    interleave(bitsAs<__m512i>(loadWords(reader.at(row, column))), both ? bitsAs<__m512i>(loadWords(reader.at(row + 1, column))) : __m512i{}, b);
   } else {
     for (int v = 0; v < tileVectors; v++) b[v] = readAcross<Kind>(reader, row, column + v * lanes, both);
   }
