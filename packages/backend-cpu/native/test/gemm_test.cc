@@ -243,7 +243,8 @@ void eightBitRow(const graft_weight* w, float* dst, int64_t row, int64_t col0, i
 }
 /** As from a header that ended with row_f32: what follows is not part of the record. */
 const graft_panel_source eightBit{offsetof(graft_panel_source, fill_f32), 2, eightBitRow,
-                                  reinterpret_cast<decltype(graft_panel_source::fill_f32)>(1), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+                                  reinterpret_cast<decltype(graft_panel_source::fill_f32)>(1), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+                                  nullptr};
 
 struct CodecCase {
   std::string name;
