@@ -38,6 +38,7 @@
 // AVX-512 intrinsics, whose "undefined" operand is a variable initialised with itself.
 #pragma GCC diagnostic ignored "-Wpsabi"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 namespace graft {
