@@ -23,7 +23,7 @@ GRAFT_INLINE bool isFew(const Pool& pool, int64_t m, int64_t n, const Term* term
   const bool givesRows = Kind::perElement == 1 ? GRAFT_SOURCE_HAS(first.source, rows_f32) : GRAFT_SOURCE_HAS(first.source, rows_bf16);
   int64_t k = 0;
   for (int t = 0; t < termCount; t++) k += terms[t].k + lanes;
-  return !first.transposed && givesRows && m <= fewTokensAtMost && n >= longAtLeast && first.steps() > 0 &&
+  return !first.transposed && givesRows && m > 0 && m <= fewTokensAtMost && n >= longAtLeast && first.steps() > 0 &&
          paddedWidth(m) * k * 4 + slackBytes <= static_cast<int64_t>(pool.sharedBytes);
 }
 
