@@ -140,8 +140,11 @@ struct FloatTable {
 /** The values of all codes times a scale, rounded to bf16: one block's. */
 struct HalfTable {
   GRAFT_INLINE static void products(const Codebook& book, float scale, uint16_t (&halves)[16]) {
-    for (int i = 0; i < 16; i += lanes)
-      store(reinterpret_cast<BF16*>(halves) + i, loadFloats(book.values + i) * broadcast(scale));
+    // By integers: a store of bf16 may take what is denormal for zero.
+    for (int i = 0; i < 16; i += lanes) {
+      const Words rounded = narrowFloats(loadFloats(book.values + i) * broadcast(scale));
+      for (int l = 0; l < lanes; l++) halves[i + l] = static_cast<uint16_t>(rounded[l]);
+    }
   }
 #if GRAFT_LANES == 8 && defined(__AVX2__)
   __m256i low, high;
