@@ -1,6 +1,7 @@
 import { definePrimitive, type Op } from "../Op.ts"
+import type { GatedKernels } from "../reference/gatedKernels.ts"
 import { gegluKernels } from "../reference/geglu.ts"
-import { type GatedKernels, swigluKernels } from "../reference/swiglu.ts"
+import { swigluKernels } from "../reference/swiglu.ts"
 import type { Tensor } from "../Tensor.ts"
 import { writeTogether } from "./writeTogether.ts"
 
