@@ -17,13 +17,13 @@ namespace panels {
 /** Up to so many tokens. */
 constexpr int64_t fewTokensAtMost = 64;
 
-/** Whether tokens are few, the source gives rows in the kind's elements, and x, packed, fits the scratch; where memory is asked ahead. */
+/** Whether tokens are few, the source gives rows in the kind's elements, and x, packed, fits the scratch. */
 template <class Kind>
 GRAFT_INLINE bool isFew(const Pool& pool, int64_t m, int64_t n, const Term* terms, int termCount, const WeightSide& first) {
   const bool givesRows = Kind::perElement == 1 ? GRAFT_SOURCE_HAS(first.source, rows_f32) : GRAFT_SOURCE_HAS(first.source, rows_bf16);
   int64_t k = 0;
   for (int t = 0; t < termCount; t++) k += terms[t].k + lanes;
-  return asksAhead && !first.transposed && givesRows && m > 0 && m <= fewTokensAtMost && n >= longAtLeast && first.steps() > 0 &&
+  return !first.transposed && givesRows && m > 0 && m <= fewTokensAtMost && n >= longAtLeast && first.steps() > 0 &&
          paddedWidth(m) * k * 4 + slackBytes <= static_cast<int64_t>(pool.sharedBytes);
 }
 

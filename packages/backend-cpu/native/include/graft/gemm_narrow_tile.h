@@ -76,18 +76,16 @@ struct AskRows {
     at = (p + 1) % lineElements == 0 ? next + (p + 1) * 4 : at + stride;
   }
 };
-/** Likewise: listed lines, evenly over k steps. */
+/** Likewise, where a tile asks ahead: listed lines, evenly over k steps. */
 struct AskLines {
   const void* const* lines;
   uint64_t ofStep, line = 0;
 
   GRAFT_INLINE AskLines(const Ahead& ahead, int64_t k)
-      : lines(ahead.lines), ofStep(asksAhead ? (static_cast<uint64_t>(ahead.count) << 32) / static_cast<uint64_t>(k) : 0) {}
+      : lines(ahead.lines), ofStep((static_cast<uint64_t>(ahead.count) << 32) / static_cast<uint64_t>(k)) {}
   GRAFT_INLINE void step(int64_t) {
-    if constexpr (asksAhead) {
-      __builtin_prefetch(lines[line >> 32], 0, 2);
-      line += ofStep;
-    }
+    __builtin_prefetch(lines[line >> 32], 0, 2);
+    line += ofStep;
   }
 };
 

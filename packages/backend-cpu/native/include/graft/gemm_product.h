@@ -92,11 +92,13 @@ static inline void multiplyWeights(const Pool& pool, const Output& out, int64_t 
     Term sum[maxTerms];
     for (int i = 0; i < termCount; i++)
       sum[i] = {terms[i].side.steps(), fillerOf<Kind>(terms[i].x), fillerOf<Kind>(terms[i].side)};
-    if (isFew<Kind>(pool, m, n, sum, termCount, first)) {
-      multiplyFew<Kind>(pool, out, m, n, sum, termCount);
-    } else {
-      multiply<Kind>(pool, m, n, sum, termCount, finishOf(out));
+    if constexpr (asksAhead) {  // else the rows of W are waited for
+      if (isFew<Kind>(pool, m, n, sum, termCount, first)) {
+        multiplyFew<Kind>(pool, out, m, n, sum, termCount);
+        return;
+      }
     }
+    multiply<Kind>(pool, m, n, sum, termCount, finishOf(out));
   };
   if constexpr (multipliesPairs) {
     if (allBF16) {
